@@ -1,0 +1,41 @@
+# `make` alone lists the commands. PYTHON makes the virtual environment: 3.11 or 3.12.
+PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,$(shell command -v $(python) >/dev/null && $(python) -c \
+  'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null && echo $(python))))
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint verify bench lock
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(BIN)/.installed ## make .venv and install requirements.txt
+
+$(BIN)/.installed: requirements.txt
+	$(if $(PYTHON),,$(error no Python 3.11 or 3.12 found; name one: make setup PYTHON=/path/to/python3.11))
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	touch $@
+
+repro: setup ## run the stages that are stale (dvc repro)
+	dvc repro
+
+test: setup ## every test, the fast ones first
+	pytest -m "not e2e"
+	pytest -m e2e
+
+lint: setup ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+verify: setup ## rebuild in a temporary clone and compare with what is committed
+	python -m tests.verify
+
+bench: setup ## the benchmarks, as ratios against baselines measured in the same run
+	python -m benchmarks.pipeline
+
+lock: ## pin requirements.in into requirements.txt (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url --generate-hashes \
+		--custom-compile-command "make lock" requirements.in -o requirements.txt
