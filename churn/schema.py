@@ -1,0 +1,195 @@
+"""The schema file: which columns a table of customers has, what they mean and which values they may hold."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from churn.params import closest
+from churn.script import InputError
+
+TARGET = "churned"  # the target's name behind preprocess, whatever a table calls it
+
+
+def as_text(value: Any) -> str:
+    """The text that a cell with `value` holds in a CSV file: 1, 1.0 and "1" are one, white space around is dropped."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _not_yaml_bool(value: Any) -> Any:
+    # YAML 1.1 reads a bare Yes or No as true or false
+    if isinstance(value, bool):
+        raise ValueError(f'YAML reads a bare Yes or No as {str(value).lower()}; write it in quotes, "Yes" or "No"')
+    return value
+
+
+def _texts(value: Any) -> Any:
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(as_text(_not_yaml_bool(v)) for v in values)
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Identifier(_Part):
+    """A column that is kept beside the features and never is one: the customer's id or the time of a row."""
+
+    name: Name
+    source: Texts = ()
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The headers under which a table may hold the column, the first that is there counts."""
+        return (*self.source, self.name)
+
+
+class Target(Identifier):
+    positive: Texts
+    negative: Texts
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if both := set(self.positive) & set(self.negative):
+            raise ValueError(f"{sorted(both)} stands under both positive and negative")
+        return self
+
+
+class Drop(_Part):
+    source: Texts
+    why: str
+
+
+class Column(Identifier):
+    type: Literal["number", "boolean", "category"]
+    description: str = ""
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+    levels: Annotated[tuple[str, ...] | None, BeforeValidator(lambda v: v if v is None else _texts(v))] = None
+    positive: Texts = ()
+    negative: Texts = ()
+    nullable: bool = False
+    max_missing: Share | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_share_of_missing_makes_nullable(cls, content: Any) -> Any:
+        return {"nullable": True, **content} if isinstance(content, dict) and content.get("max_missing") else content
+
+    @model_validator(mode="after")
+    def _fits_type(self) -> Self:
+        foreign = {
+            "number": {"levels", "positive", "negative"},
+            "boolean": {"levels", "min", "max", "unit"},
+            "category": {"positive", "negative", "min", "max", "unit"},
+        }[self.type] & self.model_fields_set
+        if foreign:
+            raise ValueError(f"a {self.type} column takes no {sorted(foreign)}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.type == "boolean" and (bool(self.positive) != bool(self.negative)):
+            raise ValueError("positive and negative stand together or not at all (then true and false)")
+        if self.max_missing and not self.nullable:
+            raise ValueError("max_missing above 0 contradicts nullable: false")
+        return self
+
+    @property
+    def low(self) -> float:
+        return -math.inf if self.min is None else self.min
+
+    @property
+    def high(self) -> float:
+        return math.inf if self.max is None else self.max
+
+
+class Schema(_Part):
+    """What `schemas/*.yaml` says of one kind of table."""
+
+    id: Identifier | None = None
+    target: Target
+    time: Identifier | None = None
+    missing: Texts = ("",)
+    drop: tuple[Drop, ...] = ()
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    strict: bool = False
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [part.name for part in self.parts]
+        if twice := [name for name, n in Counter(names).items() if n > 1]:
+            raise ValueError(f"the name {twice[0]!r} stands twice")
+        if TARGET in names and self.target.name != TARGET:
+            raise ValueError(f"the name {TARGET!r} is the target's behind preprocess; give the column another one")
+        headers = Counter(header for part in self.parts for header in dict.fromkeys(part.headers))
+        if twice := [header for header, n in headers.items() if n > 1]:
+            raise ValueError(f"the header {twice[0]!r} stands for two columns; it may be one's source or name only")
+        if both := [header for header in self.dropped if header in headers]:
+            raise ValueError(f"the header {both[0]!r} stands under drop and for a column; choose one")
+        return self
+
+    @property
+    def parts(self) -> tuple[Identifier, ...]:
+        """Every column the table is asked for: id, time, target and the feature columns, in this order."""
+        return tuple(part for part in (self.id, self.time, self.target) if part) + self.columns
+
+    @property
+    def dropped(self) -> dict[str, str]:
+        """Header -> why it is never read."""
+        return {header: drop.why for drop in self.drop for header in drop.source}
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+def read_schema(path: Path) -> Schema:
+    """The schema in `path`; every mistake in it is one line of the InputError."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"schema {path} is missing; draft one with: python -m churn.draft_schema TABLE --target HEADER"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"schema {path} is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Schema.model_validate(content)
+    except ValidationError as error:
+        raise InputError("\n".join(_sentence(path, content, e) for e in error.errors())) from None
+
+
+_Parts = dict[str, type[_Part]]
+_KEYS: _Parts = {"columns": Column, "id": Identifier, "time": Identifier, "target": Target, "drop": Drop}
+
+
+def _sentence(path: Path, content: Any, error: Any) -> str:
+    place, keys = f"schema {path}", list(Schema.model_fields)
+    match error["loc"]:
+        case (part, int(i), *rest) if part in _KEYS:
+            entry = content[part][i]
+            label = entry.get("name", entry.get("source")) if isinstance(entry, dict) else entry
+            place, loc, keys = f"{place}: {part}[{i}] ({label})", rest, list(_KEYS[part].model_fields)
+        case (part, *rest) if rest and part in _KEYS:
+            place, loc, keys = f"{place}: {part}", rest, list(_KEYS[part].model_fields)
+        case loc:
+            pass
+    key = ".".join(str(word) for word in loc)
+    message = error["msg"].removeprefix("Value error, ")
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{place} has no key '{key}'{closest(key, keys)}; it has {keys}"
+        case "missing":
+            return f"{place} misses the key '{key}'"
+        case "value_error":
+            return f"{place}{f' {key}' if key else ''}: {message}"
+    return f"{place}{f' {key}' if key else ''} is {error['input']!r}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,456 @@
+"""validate: check data/loaded.parquet against the schema, write metrics/validate.json, data/validation.json and a page.
+
+Every mistake of the table is told at once; the files are written even then, so that the page shows what is in it.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pydantic import Field
+
+from churn.files import write_json, write_text
+from churn.leak import auc_alone
+from churn.params import read_params, read_section
+from churn.schema import Column, Identifier, Schema, Share, Target, as_text, read_schema
+from churn.script import InputError, run
+from churn.table import moments, typed
+
+log = logging.getLogger("validate")
+
+QUANTILES = {"min": 0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1}
+SHOWN = 12  # bins of a number, levels of a category, entries of a list in a sentence
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What makes a table unfit (errors), what a person should look at (warnings) and what is in it (stats)."""
+
+    is_valid: bool
+    errors: list[str]
+    warnings: list[str]
+    stats: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The small flat part: how many sentences, and the statistics of the table as a whole."""
+        counts = {"is_valid": self.is_valid, "errors": len(self.errors), "warnings": len(self.warnings)}
+        return counts | {key: value for key, value in self.stats.items() if key != "profile"}
+
+
+def validate(
+    texts: pd.DataFrame,
+    schema: Schema,
+    where: str = "the schema",
+    *,
+    max_null_share: Share,
+    min_class_share: Annotated[float, Field(ge=0, le=0.5)],
+    max_outlier_share: Share,
+    leak_auc: Annotated[float, Field(gt=0.5, le=1)],
+) -> Validation:
+    """Check texts under schema names (n >= 1 rows). Sentences call the schema `where` and count rows from 1."""
+    texts = texts.reset_index(drop=True)
+    found = [part for part in schema.parts if part.name in texts]
+    table = pd.DataFrame({part.name: as_typed(texts[part.name], part, schema) for part in found}, texts.index)
+    churned = table.get(schema.target.name, pd.Series(pd.NA, texts.index)).astype("Float64")
+    headers = [str(header) for header in texts]
+    unread = [header for header in headers if header not in table and header not in schema.dropped]
+    copies = texts.duplicated()
+    repeated = repeated_ids(texts, schema, copies)
+    features = [column for column in schema.columns if column.name in table and texts[column.name].notna().any()]
+
+    errors = [
+        *missing_columns(schema, headers, unread, where),
+        *broken_cells(texts, table, repeated, schema, where),
+        *one_class(churned, schema.target, where),
+    ]
+    warnings = [
+        *repeated_rows(copies),
+        *rare_class(churned, schema.target, min_class_share),
+        *(line for column in features for line in many_missing(texts[column.name], column, max_null_share, where)),
+        *(line for column in features for line in constant(texts[column.name], where)),
+        *(line for column in features for line in outliers(table[column.name], max_outlier_share)),
+        *(line for column in features for line in leak(table[column.name], churned, leak_auc, where)),
+    ]
+    (errors if schema.strict else warnings).extend(unread_columns(unread, where))
+    stats = {
+        "rows": len(texts),
+        "columns": texts.shape[1],
+        "average_null_share": float(texts.isna().mean().mean()),
+        "duplicate_rows": int(copies.sum()),
+        "duplicate_ids": int(repeated.sum()),
+        "target_rate": rate(churned),
+        "profile": {h: column_profile(texts[h], table.get(h), kind_of(h, schema), churned) for h in headers},
+    }
+    return Validation(not errors, errors, warnings, stats)
+
+
+def as_typed(texts: pd.Series, part: Identifier, schema: Schema) -> pd.Series:
+    """The column in its type; text that is none of the type becomes null."""
+    if isinstance(part, Column | Target):
+        return typed(texts, part)[0]
+    return moments(texts) if part == schema.time else texts
+
+
+def repeated_ids(texts: pd.DataFrame, schema: Schema, copies: pd.Series) -> pd.Series:
+    """Rows (n,) whose id stands in an earlier row that differs; whole copies do not count, preprocess drops them."""
+    if schema.id is None or schema.id.name not in texts:
+        return pd.Series(False, texts.index)
+    return texts.loc[~copies, schema.id.name].dropna().duplicated().reindex(texts.index, fill_value=False)
+
+
+# errors
+
+
+def missing_columns(schema: Schema, headers: list[str], unread: list[str], where: str) -> Iterator[str]:
+    near_to = {re.sub(r"[\W_]", "", header).casefold(): header for header in unread}
+    for part in schema.parts:
+        if part.name in headers:
+            continue
+        sought = list(dict.fromkeys(part.headers))
+        squashed = [re.sub(r"[\W_]", "", header).casefold() for header in sought]
+        near = [near_to[word] for like in squashed for word in get_close_matches(like, near_to, cutoff=0.8)]
+        hint = f"; it has {listed(dict.fromkeys(near))}" if near else ""
+        words = " or ".join(quoted(header) for header in sought)
+        yield (
+            f"column '{part.name}': the table has no header {words}{hint}; "
+            f"add it to the table, or its header to source in {where}"
+        )
+
+
+def pandera_schema(texts: pd.DataFrame, table: pd.DataFrame, repeated: pd.Series, schema: Schema) -> pa.DataFrameSchema:
+    """What the typed table must satisfy; each check is called by the key under which `complaint` finds its words."""
+    columns = {}
+    for part in schema.parts:
+        if part.name not in table or texts[part.name].isna().all():
+            continue
+        readable = texts[part.name].isna() | table[part.name].notna()
+        checks = [pa.Check(lambda _, ok=readable: ok, error="type", ignore_na=False)]
+        if part == schema.id:
+            checks += [pa.Check(lambda _: ~repeated, error="unique", ignore_na=False)]
+        if isinstance(part, Column):
+            checks += [pa.Check.ge(part.min, error="min")] if part.min is not None else []
+            checks += [pa.Check.le(part.max, error="max")] if part.max is not None else []
+            checks += [pa.Check.isin(part.levels, error="levels")] if part.levels is not None else []
+        columns[part.name] = pa.Column(checks=checks, nullable=isinstance(part, Column) and part.nullable)
+    return pa.DataFrameSchema(columns)
+
+
+def broken_cells(
+    texts: pd.DataFrame, table: pd.DataFrame, repeated: pd.Series, schema: Schema, where: str
+) -> Iterator[str]:
+    """One sentence per column and kind of mistake, in schema order."""
+    try:
+        pandera_schema(texts, table, repeated, schema).validate(table, lazy=True)
+        failed = {}
+    except pa.errors.SchemaErrors as error:
+        groups = error.failure_cases.groupby(["column", "check"])["index"]
+        failed = {key: rows.astype("int64") for key, rows in groups}
+    for part in schema.parts:
+        if part.name not in texts:
+            continue
+        cells, n = texts[part.name], len(texts)
+        share = float(cells.isna().mean())
+        if share == 1:
+            yield f"column '{part.name}': all {n} values are missing; fill them, or take the column out of {where}"
+            continue
+        for check in ("type", "not_nullable", "unique", "min", "max", "levels"):
+            rows = failed.get((part.name, check), pd.Series(dtype="int64"))
+            if check == "not_nullable":  # a cell that is there but unreadable was told of under "type"
+                rows = rows[cells[rows].isna().to_numpy()]
+            if len(rows):
+                first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
+                value = cells[first] if check in ("min", "max") else quoted(cells[first])
+                example = "" if check == "not_nullable" else f"{value} "
+                yield (
+                    f"column '{part.name}': {len(rows)} of {n} values {predicate}, "
+                    f"e.g. {example}in row {first + 1}; {way_out}"
+                )
+        if isinstance(part, Column) and part.max_missing and share > part.max_missing:
+            yield (
+                f"column '{part.name}': {cells.isna().sum()} of {n} values are missing, more than its max_missing "
+                f"{part.max_missing:g}, e.g. in row {cells.isna().argmax() + 1}; fill them, or raise it in {where}"
+            )
+
+
+def complaint(check: str, part: Identifier, where: str) -> tuple[str, str]:
+    """What is wrong with the values that fail `check`, and the way out."""
+    correct = f"correct the table or {where}"
+    match check, part:
+        case "type", Column(type="number"):
+            return "are no finite numbers", f"correct the table, or list the text under missing in {where}"
+        case "type", Column() | Target():
+            positive, negative = part.positive or ("true",), part.negative or ("false",)
+            return f"are neither positive ({listed(positive)}) nor negative ({listed(negative)})", correct
+        case "type", _:
+            return "are no ISO 8601 dates", "correct the table"
+        case "not_nullable", Column():
+            return "are missing", f"fill them, or set nullable: true in {where}"
+        case "not_nullable", _:
+            return "are missing", "fill them or drop the rows"
+        case "unique", _:
+            return "stand in an earlier row that differs", "keep one row per customer"
+        case "min", Column():
+            return f"are below the minimum {as_text(part.min)}", correct
+        case "max", Column():
+            return f"are above the maximum {as_text(part.max)}", correct
+        case "levels", Column():
+            return f"are none of the levels {listed(part.levels or ())}", correct
+    raise AssertionError(f"no words for the check {check!r}")
+
+
+def one_class(churned: pd.Series, target: Target, where: str) -> Iterator[str]:
+    if churned.nunique() == 1:
+        side, values = ("positive", target.positive) if churned.max() else ("negative", target.negative)
+        yield (
+            f"column '{target.name}': all {churned.count()} readable values are {side} ({listed(values)}); "
+            f"a model needs both outcomes, correct the table or {where}"
+        )
+
+
+def unread_columns(unread: list[str], where: str) -> Iterator[str]:
+    if unread:
+        yield f"columns {listed(unread)}: not named by {where} and not read; name them there under columns or drop"
+
+
+# warnings
+
+
+def repeated_rows(copies: pd.Series) -> Iterator[str]:
+    if copies.any():
+        yield (
+            f"{copies.sum()} of {len(copies)} rows repeat an earlier row in every column, "
+            f"e.g. row {copies.argmax() + 1}; preprocess drops them"
+        )
+
+
+def rare_class(churned: pd.Series, target: Target, least: float) -> Iterator[str]:
+    share = rate(churned)
+    if share is not None and 0 < min(share, 1 - share) < least:
+        yield (
+            f"column '{target.name}': {churned.sum():.0f} of {churned.count()} values are positive, a share of "
+            f"{share:.2%}; below {least:g} or above {1 - least:g} scores are unsteady, gather more of the rare outcome"
+        )
+
+
+def many_missing(cells: pd.Series, column: Column, most: float, where: str) -> Iterator[str]:
+    nulls = cells.isna()
+    if column.nullable and column.max_missing is None and nulls.mean() > most:
+        yield (
+            f"column '{column.name}': {nulls.sum()} of {len(cells)} values are missing, more than {most:g}, e.g. in "
+            f"row {nulls.argmax() + 1}; drop the column, or say with max_missing in {where} how many may be"
+        )
+
+
+def constant(cells: pd.Series, where: str) -> Iterator[str]:
+    if cells.nunique(dropna=False) == 1:
+        value = quoted(cells.iloc[0])
+        yield f"column '{cells.name}': all {len(cells)} values are {value}; it tells nothing, drop it in {where}"
+
+
+def outliers(numbers: pd.Series, most: float) -> Iterator[str]:
+    """Values outside the quartiles by more than 3 times their distance (Tukey's far out)."""
+    if numbers.dtype != "float64" or numbers.isna().all():
+        return
+    low, high = np.quantile(numbers.dropna(), [0.25, 0.75], method="inverted_cdf")
+    with np.errstate(over="ignore"):
+        far = (numbers < low - 3 * (high - low)) | (numbers > high + 3 * (high - low))
+    # where most values are equal the quartiles meet, and every other value would be far out
+    if high > low and far.mean() > most:
+        yield (
+            f"column '{numbers.name}': {far.sum()} of {len(numbers)} values are more than 3 quartile distances outside "
+            f"the quartiles {low:g} and {high:g}, e.g. {numbers[far].iloc[0]:g} in row {far.argmax() + 1}; are they so?"
+        )
+
+
+def leak(values: pd.Series, churned: pd.Series, least: float, where: str) -> Iterator[str]:
+    auc = auc_alone(values, churned)
+    if auc >= least:
+        yield (
+            f"column '{values.name}': alone it tells the outcome of {churned.count()} rows with ROC AUC {auc:.3f}, "
+            f"at least {least:g}; is it known before the customer leaves? if not, drop it in {where}"
+        )
+
+
+# words
+
+
+def quoted(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def listed(values: Iterable[object]) -> str:
+    """'a', 'b' or 1 more"""
+    words = [quoted(value) for value in values]
+    return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+
+
+# what is in the table
+
+
+def rate(churned: pd.Series) -> float | None:
+    """Share of churned among the known outcomes; None where there are none."""
+    return float(churned.mean()) if churned.notna().any() else None
+
+
+def kind_of(header: str, schema: Schema) -> str:
+    part = next((part for part in schema.parts if part.name == header), None)
+    if isinstance(part, Column):
+        return part.type
+    return {schema.id: "id", schema.time: "time", schema.target: "target"}[part] if part else "not read"
+
+
+def column_profile(cells: pd.Series, values: pd.Series | None, kind: str, churned: pd.Series) -> dict[str, Any]:
+    """Type, null share and distinct values of a column; then quantiles and bins, or levels, or first and last time."""
+    told: dict[str, Any] = {"type": kind, "null_share": float(cells.isna().mean()), "distinct": cells.nunique()}
+    if values is None or kind == "id" or values.isna().all():
+        return told
+    if kind == "number":
+        present = values.dropna().to_numpy()
+        # quantiles that are values of the column: nothing is made up between them, nothing overflows
+        found = np.quantile(present, list(QUANTILES.values()), method="inverted_cdf")
+        return told | dict(zip(QUANTILES, found.tolist(), strict=True)) | {"bins": bins(values, churned)}
+    if kind == "time":
+        return told | {"min": str(values.min()), "max": str(values.max())}
+    counts = sorted(cells.value_counts().to_dict().items(), key=lambda item: (-item[1], item[0]))
+    levels = [{"level": v, "count": n, "target_rate": rate(churned[cells == v])} for v, n in counts[:SHOWN]]
+    return told | {"levels": levels, "other_levels": max(0, len(counts) - SHOWN)}
+
+
+def bins(values: pd.Series, churned: pd.Series) -> list[dict[str, Any]]:
+    """SHOWN bins of equal width, or one where all values are equal; a bin holds its lower edge, the last both."""
+    low, high = float(values.min()), float(values.max())
+    steps = np.linspace(0, 1, SHOWN + 1 if low < high else 2)
+    edges = low * (1 - steps) + high * steps  # not low + width * steps: the width of a wild column overflows
+    place = pd.Series(np.searchsorted(edges[1:-1], values, side="right"), values.index).where(values.notna())
+    return [
+        {"from": a, "to": b, "count": int((place == i).sum()), "target_rate": rate(churned[place == i])}
+        for i, (a, b) in enumerate(pairwise(edges.tolist()))
+    ]
+
+
+# the page
+
+STYLE = """
+:root{color-scheme:light dark;--bar:#8fb0d8;--rate:#d9730d;--line:#8884}
+body{font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:left;vertical-align:top;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--line)}
+td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.level{display:grid;grid-template-columns:minmax(6rem,14rem) 9rem 1fr;gap:.6rem;font-size:.85rem;overflow-wrap:anywhere}
+.bar{background:linear-gradient(var(--bar),var(--bar)) no-repeat}
+.error{color:#c62828}.warning{color:#b26a00}.note,small{opacity:.75}
+svg{display:block}rect{fill:var(--bar)}circle{fill:var(--rate)}li{overflow-wrap:anywhere;margin:.3rem 0}
+"""
+
+
+def page(validation: Validation, where: str) -> str:
+    """The validation as one HTML page without any other file; texts of the table are escaped."""
+    verdict = "fit for the pipeline" if validation.is_valid else "not fit for the pipeline"
+    numbers = "".join(
+        f"<tr><th scope=row>{escape(name.replace('_', ' '))}</th><td class=n>{escape(readable(name, value))}</td></tr>"
+        for name, value in validation.metrics.items()
+    )
+    sentences = "".join(
+        f"<h2>{len(lines)} {word}{'' if len(lines) == 1 else 's'}</h2><ul>"
+        + "".join(f"<li class={word}>{escape(line)}</li>" for line in lines)
+        + "</ul>"
+        for word, lines in (("error", validation.errors), ("warning", validation.warnings))
+    )
+    header = "".join(f"<th scope=col>{word}</th>" for word in ("column", "type", "missing", "distinct", "values"))
+    rows = "".join(
+        f"<tr><th scope=row>{escape(name)}</th><td>{escape(told['type'])}</td><td class=n>{told['null_share']:.1%}</td>"
+        f"<td class=n>{told['distinct']}</td><td>{chart(told)}</td></tr>"
+        for name, told in validation.stats["profile"].items()
+    )
+    return (
+        "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>Validation: {verdict}</title><style>{STYLE}</style>\n"
+        f"<h1>The table is {verdict}</h1><p class=note>Checked against {escape(where)}.</p>\n<table>{numbers}</table>\n"
+        f"{sentences}\n<h2>Columns</h2><p class=note>Bars are rows, dots and percentages the share of churned "
+        f"customers among them.</p>\n<table><tr>{header}</tr>\n{rows}</table></html>\n"
+    )
+
+
+def readable(name: str, value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "unknown"}[value]
+    return f"{value:.2%}" if name.endswith(("share", "rate")) else f"{value:,}"
+
+
+def chart(told: dict[str, Any]) -> str:
+    """The last cell of a column's row: a histogram with its quantiles, or a bar per level."""
+    if "bins" in told:
+        return histogram(told["bins"]) + "<small>" + ", ".join(f"{q} {told[q]:g}" for q in QUANTILES) + "</small>"
+    if "levels" in told:
+        rows = sum(level["count"] for level in told["levels"])
+        more = f"<small>and {told['other_levels']} more</small>" if told["other_levels"] else ""
+        return "".join(level_bar(level, rows) for level in told["levels"]) + more
+    return f"<small>{escape(told['min'])} to {escape(told['max'])}</small>" if "min" in told else ""
+
+
+def level_bar(level: dict[str, Any], rows: int) -> str:
+    share = level["count"] / rows
+    return (
+        f"<div class=level><span>{escape(level['level'])}</span>"
+        f"<span class=bar style='background-size:{share:.1%}'>&nbsp;</span>"
+        f"<span>{level['count']:,} rows, {_churned(level)}</span></div>"
+    )
+
+
+def histogram(parts: list[dict[str, Any]]) -> str:
+    """Bars as high as their counts, and a dot at the height of each bin's target rate (0 below, 1 above)."""
+    most, width, height = max(part["count"] for part in parts), 22, 60
+    drawn = []
+    for i, part in enumerate(parts):
+        bar = height * part["count"] / most
+        tip = f"<title>{part['from']:g} to {part['to']:g}: {part['count']:,} rows, {_churned(part)}</title>"
+        drawn.append(f"<g>{tip}<rect x={i * width} y={height - bar:.1f} width={width - 2} height={bar:.1f} />")
+        if part["target_rate"] is not None:
+            drawn.append(f"<circle cx={i * width + width / 2 - 1:g} cy={height * (1 - part['target_rate']):.1f} r=3 />")
+        drawn.append("</g>")
+    size = f"width={len(parts) * width} height={height} viewBox='-3 -3 {len(parts) * width + 6} {height + 6}'"
+    return f"<svg role=img aria-label='histogram with target rates' {size}>{''.join(drawn)}</svg>"
+
+
+def _churned(part: dict[str, Any]) -> str:
+    return "no known outcome" if part["target_rate"] is None else f"{part['target_rate']:.1%} churned"
+
+
+def main(
+    texts: Path = Path("data/loaded.parquet"),
+    metrics: Path = Path("metrics/validate.json"),
+    result: Path = Path("data/validation.json"),
+    profile: Path = Path("metrics/validation.html"),
+) -> None:
+    where = Path(read_section("data")["schema"])
+    schema = read_schema(where)
+    table = pd.read_parquet(texts)
+    validation = validate(table, schema, str(where), **read_params("validate", validate))
+    write_json(metrics, validation.metrics)
+    write_json(result, asdict(validation), digits=9)
+    write_text(profile, page(validation, str(where)))
+    log.info("read %s: %d rows, %d columns; checked against %s", texts, *table.shape, where)
+    if dropped := {header: why for header, why in schema.dropped.items() if header in table}:
+        log.info("not read, as %s says: %s", where, ", ".join(f"{header!r} ({why})" for header, why in dropped.items()))
+    for line in validation.warnings:
+        log.warning("warning: %s", line)
+    counts = len(validation.errors), len(validation.warnings)
+    log.info("wrote %s, %s and %s: %d errors, %d warnings", metrics, result, profile, *counts)
+    if not validation.is_valid:
+        raise InputError("\n".join(validation.errors))
+
+
+if __name__ == "__main__":
+    run(main, "validate")

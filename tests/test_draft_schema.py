@@ -1,0 +1,298 @@
+"""A drafted schema reads, fits the table it was drafted from, and marks what a person must decide."""
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from churn.draft_schema import draft, flow, main, option, snake, snake_names
+from churn.read_table import read_table
+from churn.schema import Schema, read_schema
+from churn.script import InputError
+from stages.load import load
+from stages.validate import Validation, validate
+
+TELCO = Path("../shared/data/telco_customer_churn.csv")
+ROWS = 200
+ROW = np.arange(ROWS)
+LEFT = ROW % 4 == 0
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    """200 rows with an outcome, one honest number and the given columns, as text like a csv file has them."""
+    honest = {"Churn": np.where(LEFT, "Yes", "No"), "Months": ROW * 7 % 60}
+    return pd.DataFrame(honest | columns).astype("str")
+
+
+def drafted(raw: pd.DataFrame, target: str = "Churn") -> Schema:
+    return Schema.model_validate(yaml.safe_load(draft(raw, target)))
+
+
+def line(raw: pd.DataFrame, header: str) -> str:
+    """The one line of the draft that speaks of `header`."""
+    (found,) = [text for text in draft(raw, "Churn").splitlines() if f"source: {flow([header])[1:-1]}" in text]
+    return found.strip().removeprefix("- ")
+
+
+def checked(raw: pd.DataFrame, schema: Schema) -> Validation:
+    loaded = load(raw, schema, Path("t.csv"))
+    return validate(loaded, schema, max_null_share=1, min_class_share=0, max_outlier_share=1, leak_auc=1)
+
+
+def test_a_plain_table_is_drafted_as_a_person_would() -> None:
+    raw = table(
+        customerID=[f"A{i}" for i in ROW], MonthlyBill=np.where(ROW % 2, "20.5", ""), Plan=np.where(ROW % 3, "S", "L")
+    )
+    lines = draft(raw, "Churn").splitlines()[2:]
+    assert lines == [
+        "id: {name: customer_id, source: customerID}  # decide: distinct in every row",
+        'target: {name: churned, source: Churn, positive: "Yes", negative: "No"}  '
+        "# decide: is positive who left? 25.0% of the rows",
+        'missing: [""]',
+        "columns:",
+        "  - {name: months, source: Months, type: number, min: 0}  # 0 to 59",
+        "  - {name: monthly_bill, source: MonthlyBill, type: number, min: 0, nullable: true}  # 20.5 to 20.5",
+        "  - {name: plan, source: Plan, type: category, levels: [L, S]}",
+    ]
+
+
+NEAR_UNIQUE = 'why: "near-unique text: 200 distinct values in 200 rows"}  # decide: numbers but for 1 of 200 values'
+MARKS: dict[str, tuple[Any, str]] = {
+    "yes and no": (np.where(ROW % 2, "yes", "NO"), 'type: boolean, positive: "yes", negative: "NO"}'),
+    "true booleans": (np.where(ROW % 2, True, False), 'type: boolean, positive: "True", negative: "False"}'),
+    "0 and 1": (ROW % 2, 'type: boolean, positive: "1", negative: "0"}'),
+    "spellings": (np.array(["Yes", "yes", "No"])[ROW % 3], 'type: boolean, positive: ["Yes", "yes"], negative: "No"}'),
+    "yes alone": (np.where(ROW % 2, "yes", ""), 'type: category, levels: ["yes"], nullable: true}'),
+    "below zero": (ROW - 50.5, "type: number}  # -50.5 to 148.5"),
+    "few": (ROW % 3, "type: number, min: 0}  # 0 to 2; decide: only 3 distinct values, a category?"),
+    "codes": (np.where(ROW % 2, "007", "12"), 'type: category, levels: ["007", "12"]}  # decide: leading zeros'),
+    "a stray text": (np.where(ROW == 9, "abc", ROW.astype(str)), NEAR_UNIQUE),
+    "stray texts": (
+        np.where(ROW % 50, ROW % 90, "a"),
+        "type: category}  # 91 levels, learned; decide: numbers but for 4",
+    ),
+    "cases": (np.array(["a", "A", "b"])[ROW % 3], "type: category, levels: [A, a, b]}  # decide: some levels differ"),
+    "constant": (
+        np.where(ROW < 0, "", "x"),
+        "type: category, levels: [x]}  # decide: constant, tells nothing; drop it?",
+    ),
+    "nothing": (np.where(ROW < 0, "x", ""), "why: all values are missing}"),
+    "date": (np.where(ROW % 2, "2024-01-05", "2024-01-06"), "why: a date}  # decide: is it the day of the row?"),
+    "leak": (np.where(LEFT, "gone", "here"), "type: category, levels: [gone, here]}  # decide: alone it tells"),
+    "leaking number": (np.where(LEFT, ROW + 99.5, ROW / 8), "type: number, min: 0}  # 0.125 to 295.5; decide: alone"),
+    "many levels": ([f"{i}@x" for i in ROW // 2 * 2], "type: category}  # 100 levels, learned"),
+    "traps of YAML": (
+        np.array(["null", "~", "1e3", "a: b", "#c", "2024-01-01", "]"])[ROW % 7],
+        "type: category, levels:",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "starts"), MARKS.values(), ids=MARKS)
+def test_a_column_gets_its_type_and_its_mark(values: Any, starts: str) -> None:
+    raw = table().assign(Thing=pd.Series(values, dtype=object))
+    # a first id: else the near-unique texts would be taken for one
+    raw = pd.concat([pd.Series([f"c{i}" for i in ROW], name="id"), raw], axis=1)
+    assert line(raw, "Thing").partition("source: Thing, ")[2].startswith(starts), line(raw, "Thing")
+    assert checked(raw, drafted(raw)).errors == []
+
+
+@pytest.mark.parametrize("header", ["Churn Reason", "CLTV", "CancellationDate2", "EndDate"])
+def test_a_name_that_smells_of_the_future_is_marked(header: str) -> None:
+    assert "decide: by its name known only after the customer left?" in line(table(**{header: ROW % 17 + 0.5}), header)
+
+
+def test_the_second_column_that_is_distinct_in_every_row_is_dropped() -> None:
+    raw = table(RowNumber=ROW, customerId=ROW + 9000)
+    schema = drafted(raw)
+    assert schema.id is not None
+    assert (schema.id.name, list(schema.dropped)) == ("row_number", ["customerId"])
+
+
+def test_numbers_that_happen_to_be_distinct_are_no_id() -> None:
+    assert drafted(table(Balance=ROW * 1.5, Salary=ROW)).id is None
+
+
+def test_an_id_is_found_behind_copies_of_whole_rows() -> None:
+    raw = table(customerID=[f"A{i}" for i in ROW])
+    schema = drafted(pd.concat([raw, raw.head(3)], ignore_index=True))
+    assert schema.id is not None and schema.id.source == ("customerID",)
+
+
+def test_a_marker_between_numbers_means_missing_and_others_are_marked() -> None:
+    raw = table(Bill=np.where(ROW % 2, "n/a", "20.5"), Region=np.where(ROW % 3, "None", "EU"))
+    text = draft(raw, "Churn")
+    assert "missing: [\"\", n/a]  # decide: does it mean missing too? 'None' in column 'Region'" in text
+    assert drafted(raw).column("bill").nullable
+    assert drafted(raw).column("region").levels == ("EU", "None")
+
+
+def test_a_marker_that_is_an_outcome_stays_one() -> None:
+    raw = table(Bill=np.where(ROW % 2, "-", "20.5")).assign(Churn=np.where(LEFT, "+", "-"))
+    assert drafted(raw).missing == ("",)
+    assert checked(raw, drafted(raw)).errors == []
+
+
+@pytest.mark.parametrize(
+    ("values", "positive", "negative"),
+    [
+        (["Stayed", "Churned", "Joined"], ("Churned",), ("Joined", "Stayed")),
+        (["0", "1", "0"], ("1",), ("0",)),
+        (["False", "True", "False"], ("True",), ("False",)),
+        (["a", "a", "b"], ("b",), ("a",)),
+    ],
+)
+def test_who_left_is_guessed(values: list[str], positive: tuple[str, ...], negative: tuple[str, ...]) -> None:
+    target = drafted(table().assign(Churn=np.array(values)[ROW % 3])).target
+    assert (target.positive, target.negative) == (positive, negative)
+
+
+@pytest.mark.parametrize("values", [["Yes"], [""], [str(i) for i in range(11)]])
+def test_a_target_that_is_none_is_refused(values: list[str]) -> None:
+    with pytest.raises(InputError, match=r"column 'Churn' has \d+ distinct values.*; a target needs one for customers"):
+        draft(table().assign(Churn=np.array(values)[ROW % len(values)]), "Churn")
+
+
+def test_a_target_that_is_not_there_is_named_with_the_one_that_was_meant() -> None:
+    with pytest.raises(InputError, match=r"no column 'Chrn' \(did you mean 'Churn'\?\); it has \['Churn', 'Months'\]"):
+        draft(table(), "Chrn")
+
+
+def test_a_table_read_with_the_wrong_separator_is_told() -> None:
+    with pytest.raises(InputError, match=r"set data\.options\.sep to ';'"):
+        draft(pd.DataFrame({"Churn;Months": ["Yes;1"]}), "Churn")
+
+
+def test_a_table_without_features_is_refused() -> None:
+    with pytest.raises(InputError, match="could be a feature"):
+        draft(table().drop(columns="Months"), "Churn")
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("customerID", "customer_id"),
+        ("StreamingTV", "streaming_tv"),
+        ("Churn Reason", "churn_reason"),
+        ("HTTPServer2Count", "http_server2_count"),
+        ("Größe (m²)", "grosse_m2"),
+        ("1st", "column_1st"),
+        ("顧客", "column"),
+        ("", "column"),
+    ],
+)
+def test_names_are_snake_case(header: str, name: str) -> None:
+    assert snake(header) == name
+
+
+@given(st.lists(st.text("aA b_1é", max_size=4) | st.sampled_from(["churned", "Churned", "x"]), min_size=1, unique=True))
+def test_a_name_is_no_other_column_s_name_or_header(headers: list[str]) -> None:
+    names = snake_names(headers, headers[0])
+    assert list(names) == sorted(names, key=lambda header: header != headers[0])
+    assert set(names) == set(headers)
+    assert len(set(names.values())) == len(headers)
+    for header, name in names.items():
+        assert re.fullmatch("[a-z][a-z0-9_]*", name)
+        assert name == header or name not in headers
+        assert name != "churned" or header == headers[0]
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_any_text_is_one_line_of_yaml_that_reads_back(texts: list[str]) -> None:
+    line = flow({"levels": texts})
+    assert len(line.splitlines()) == 1
+    assert yaml.safe_load(line) == {"levels": texts}
+    assert yaml.safe_load(f"a:\n  - {line}  # remark\n") == {"a": [{"levels": texts}]}
+
+
+@pytest.mark.parametrize(
+    "text", ["Yes", "no", "1", "null", "2024-01-01", "a: b", "- a", "#", "", "on", "y", "1e3", "~"]
+)
+def test_texts_that_yaml_takes_for_something_else_are_quoted(text: str) -> None:
+    assert flow([text]) == f'["{text}"]'
+
+
+CELL = st.one_of(
+    st.none(),
+    st.integers(-9, 9).map(str),
+    st.floats().map(str),
+    st.sampled_from(
+        ["Yes", "no", "NA", "?", "-", "", " ", "007", "2024-01-01", "a,b", 'a"b', "1e999", "#x", "{}", "nan"]
+    ),
+    st.text(max_size=5),
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(
+    st.lists(st.tuples(st.sampled_from(["Yes", "No", "-", "1"]), CELL, CELL, CELL), min_size=2, max_size=8),
+    st.lists(st.text(max_size=4), min_size=3, max_size=3, unique_by=lambda header: header.lstrip("\ufeff").strip()),
+)
+def test_the_draft_of_any_table_reads_and_fits_that_table(rows: list[tuple[Any, ...]], headers: list[str]) -> None:
+    raw = pd.DataFrame(rows, columns=["Churn", *headers], dtype=object)
+    assume("Churn" not in {header.lstrip("\ufeff").strip() for header in headers})
+    try:
+        schema = drafted(raw)
+    except InputError as error:
+        assert re.search("could be a feature|a target needs", str(error))
+        return
+    assert checked(raw, schema).errors == []
+    assert all(read.type in ("number", "boolean", "category") for read in schema.columns)
+
+
+@pytest.mark.skipif(not TELCO.exists(), reason="the real table is not beside the repository")
+def test_the_draft_of_the_real_table_says_what_the_written_schema_says(tmp_path: Path) -> None:
+    raw = read_table(TELCO, {})
+    (tmp_path / "my.yaml").write_text(draft(raw, "Churn"))
+    schema, telco = read_schema(tmp_path / "my.yaml"), read_schema(Path("schemas/telco.yaml"))
+    assert (schema.id, schema.target) == (telco.id, telco.target)
+    said = ("name", "source", "type", "levels", "positive", "negative", "nullable", "min")
+    assert [c.model_dump(include=set(said)) for c in schema.columns] == [
+        c.model_dump(include=set(said)) for c in telco.columns
+    ]
+    assert checked(raw, schema).errors == []
+
+
+def test_the_command_writes_a_schema_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "my.csv"
+    table(Größe=ROW % 50).to_csv(path, sep="|", index=False)
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")  # a terminal that speaks no UTF-8
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "argv", ["draft_schema", str(path), "--target", "Churn", "--options", "sep=|"])
+    main()
+    written = out.buffer.getvalue().decode()
+    assert written.startswith('# params.yaml needs data.options: {sep: "|"}\n')
+    assert yaml.safe_load(written)["columns"][1] == {"name": "grosse", "source": "Größe", "type": "number", "min": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("sep=;", ("sep", ";")),
+        ("sep=|", ("sep", "|")),
+        ("sep=,", ("sep", ",")),
+        (r"sep=\t", ("sep", "\t")),
+        ("sep==", ("sep", "=")),
+        ("header=0", ("header", 0)),
+        ("names=[a, b]", ("names", ["a", "b"])),
+        ("encoding=latin-1", ("encoding", "latin-1")),
+    ],
+)
+def test_an_option_is_what_it_looks_like(text: str, read: tuple[str, Any]) -> None:
+    assert option(text) == read
+
+
+def test_a_missing_table_is_one_line_and_status_1(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "churn.draft_schema", "none.csv", "--target", "Churn"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "draft_schema: none.csv is missing; set data.path to a table\n"
