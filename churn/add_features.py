@@ -1,0 +1,63 @@
+"""AddFeatures: the functions of churn/features.py as one scikit-learn transformer."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from churn.features import FEATURES
+from churn.model_inputs import input_names, model_inputs
+
+
+class AddFeatures(TransformerMixin, BaseEstimator):
+    """From a frame of schema names to what models read: numbers as float32 first, then categories as text.
+
+    Booleans become 0 and 1, a missing number NaN, a missing category the level "missing". An array without column
+    names passes through as float32: no feature can find its columns there.
+
+    Parameters
+    ----------
+    names : sequence of str, default=None
+        Features to add (keys of `churn.features.FEATURES`), all when None; one whose columns are absent is skipped.
+
+    Attributes
+    ----------
+    names_ : list of str
+        The features that are added.
+    numbers_, categories_ : list of str
+        The output's columns, in order; k numbers, m categories, output shape (n, k + m).
+    """
+
+    def __init__(self, names: Sequence[str] | None = None):
+        self.names = names
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, skip_check_array=True)
+            names = FEATURES if self.names is None else self.names
+            self.names_, self.numbers_, self.categories_ = input_names(X, names)
+        else:
+            k = validate_data(self, X, dtype="float32", ensure_all_finite="allow-nan").shape[1]
+            self.names_, self.numbers_, self.categories_ = [], [f"x{i}" for i in range(k)], []
+        return self
+
+    def transform(self, X: Any) -> Any:
+        check_is_fitted(self)
+        if not isinstance(X, pd.DataFrame):
+            return validate_data(self, X, dtype="float32", ensure_all_finite="allow-nan", reset=False)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return model_inputs(X, self.names_, self.numbers_, self.categories_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        check_is_fitted(self)
+        return np.array([*self.numbers_, *self.categories_], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
