@@ -1,0 +1,279 @@
+"""evaluate: look once at the test customers with the selected model; write scores with intervals, slices and plots."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.pipeline import Pipeline
+
+from churn.files import replacing, write_json
+from churn.model import AddFeatures, load_model
+from churn.params import read_params, read_section
+from churn.profit import profit
+from churn.schema import TARGET
+from churn.script import InputError, run
+
+log = logging.getLogger("evaluate")
+
+Weights = np.ndarray  # (b, n): how often each of n customers was drawn in each of b resamples
+BINS = 10  # of calibration, with equally many customers
+# what metrics/evaluate.json shows, each with its interval; metrics/evaluation.json has all the rest too
+HEADLINES = (
+    *("roc_auc", "average_precision", "brier", "log_loss", "ece", "lift_top_decile"),
+    *("accuracy", "f1", "precision", "recall", "profit_per_customer", "roc_auc_gain"),
+)
+POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
+
+
+class Weighted:
+    """The scores of one set of probabilities under any weights of the customers; churned (n,) in {0, 1}, p (n,).
+
+    With all weights 1 they equal scikit-learn's; a row of resampling counts gives the score of that resample.
+    """
+
+    def __init__(self, churned: np.ndarray, p: np.ndarray):
+        self.order = np.argsort(-p, kind="stable")
+        self.churned, self.p = churned[self.order].astype("float64"), p[self.order]
+        # customers with equal p are passed at once
+        self.starts = np.flatnonzero(np.r_[True, np.diff(self.p) != 0])
+        self.bins = np.minimum(np.arange(len(p)) * BINS // len(p), BINS - 1)
+
+    def ranking(self, weights: Weights) -> dict[str, np.ndarray]:
+        """(b,) each: scores of the order of customers and of the probabilities themselves."""
+        w = weights[:, self.order].astype("float64")
+        positive = np.add.reduceat(w * self.churned, self.starts, axis=1)
+        negative = np.add.reduceat(w * (1 - self.churned), self.starts, axis=1)
+        found, false = positive.cumsum(axis=1), negative.cumsum(axis=1)
+        n_positive, n_negative = found[:, -1], false[:, -1]
+        n = n_positive + n_negative
+        seen = w.cumsum(axis=1)
+        top = np.clip(0.1 * n[:, None] - (seen - w), 0, w)  # how often each customer is in the top decile
+        clipped = np.clip(self.p, np.finfo("float64").eps, 1 - np.finfo("float64").eps)
+        log_losses = -np.where(self.churned == 1, np.log(clipped), np.log1p(-clipped))
+        off = np.add.reduceat(w * (self.p - self.churned), np.flatnonzero(np.r_[True, np.diff(self.bins) > 0]), axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision = np.where(found + false > 0, found / (found + false), 0)
+            return {
+                "roc_auc": ((n_negative[:, None] - false + negative / 2) * positive).sum(axis=1)
+                / (n_positive * n_negative),
+                "average_precision": (precision * positive).sum(axis=1) / n_positive,
+                "brier": w @ (self.p - self.churned) ** 2 / n,
+                "log_loss": w @ log_losses / n,
+                "ece": np.abs(off).sum(axis=1) / n,
+                "lift_top_decile": (top * self.churned).sum(axis=1) / (0.1 * n_positive),
+            }
+
+    def flagging(self, weights: Weights, threshold: float) -> dict[str, np.ndarray]:
+        """(b,) each: scores of the decision p >= threshold."""
+        w = weights[:, self.order].astype("float64")
+        flagged = self.p >= threshold
+        hits, alarms = w @ (flagged * self.churned), w @ flagged.astype("float64")
+        n_positive, n = w @ self.churned, w.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {
+                "accuracy": (n - n_positive - alarms + 2 * hits) / n,
+                "f1": 2 * hits / (alarms + n_positive),
+                "precision": np.where(alarms > 0, hits / alarms, 0.0),
+                "recall": hits / n_positive,
+            }
+
+
+def resamples(n: int, b: int, seed: int) -> Iterator[Weights]:
+    """b times n customers drawn with replacement, as counts in blocks of (., n) that fit in memory."""
+    rng = np.random.default_rng(seed)
+    block = max(1, 2_000_000 // n)
+    for start in range(0, b, block):
+        draws = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(block, b - start))]
+        yield np.stack(draws).astype("float64")
+
+
+def with_intervals(measure: Callable[[Weights], dict[str, np.ndarray]], n: int, b: int, seed: int) -> dict[str, float]:
+    """Each value of `measure` on the n customers themselves, and as _low and _high its 95 % bootstrap interval."""
+    point = {key: float(value[0]) for key, value in measure(np.ones((1, n))).items()}
+    blocks = [measure(weights) for weights in resamples(n, b, seed)]
+    result: dict[str, float] = {}
+    for key, value in point.items():
+        # a resample without both outcomes has no ranking: NaN, and left out
+        low, high = np.nanquantile(np.concatenate([block[key] for block in blocks]), [0.025, 0.975])
+        if key == "ece":
+            # noise in the bins adds to it, and a resample has more of it: the basic bootstrap takes that back out
+            low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+        result |= {key: value, f"{key}_low": float(low), f"{key}_high": float(high)}
+    return result
+
+
+def evaluate(
+    churned: np.ndarray,
+    p: np.ndarray,
+    p_baseline: np.ndarray,
+    threshold: float,
+    base_rate: float,
+    money: Mapping[str, float],
+    *,
+    baseline: str,
+    slices: list[str],
+    resamples: Annotated[int, Field(ge=100)],
+    seed: Annotated[int, Field(ge=0)],
+) -> dict[str, float]:
+    """Scores of the test customers with intervals; churned, p and p_baseline (n,), base_rate that of the training."""
+    model, other = Weighted(churned, p), Weighted(churned, p_baseline)
+    flagged = p >= threshold
+    earned = profit(churned, flagged, **money)
+    from_all = profit(churned, np.ones_like(flagged), **money)
+    base_losses = (base_rate - churned) ** 2
+
+    def measure(w: Weights) -> dict[str, np.ndarray]:
+        n = w.sum(axis=1)
+        ranking, baseline_auc = model.ranking(w), other.ranking(w)["roc_auc"]
+        half = {f"{key}_at_half": value for key, value in model.flagging(w, 0.5).items()}
+        policies = {
+            "profit_per_customer": w @ earned / n,
+            "profit_everybody": w @ from_all / n,
+            "profit_random": (w @ flagged / n) * (w @ from_all / n),  # as many offers, to anybody
+        }
+        best_blunt = np.maximum(0, policies["profit_everybody"])  # nobody earns 0
+        return {
+            **ranking,
+            **model.flagging(w, threshold),
+            **half,
+            "churn_rate": w @ churned / n,
+            "brier_skill": 1 - ranking["brier"] / (w @ base_losses / n),  # against the training base rate for everybody
+            f"roc_auc_{baseline}": baseline_auc,
+            "roc_auc_gain": ranking["roc_auc"] - baseline_auc,
+            **policies,
+            "profit_gain": policies["profit_per_customer"] - best_blunt,
+        }
+
+    return {"threshold": threshold, **with_intervals(measure, len(p), resamples, seed)}
+
+
+def slice_scores(
+    churned: np.ndarray, p: np.ndarray, groups: pd.DataFrame, overall: Mapping[str, float], resamples: int, seed: int
+) -> pd.DataFrame:
+    """A row for each level of each column of groups (n, .): n, churn rate, ROC AUC and calibration with intervals.
+
+    worse: the interval of the ROC AUC lies below the one of all customers, or the mean probability is off by more than
+    .05 and its interval excludes 0. A level with fewer than 30 customers, or 5 of an outcome, is counted, not scored.
+    """
+    rows = []
+    for column in groups:
+        for level in sorted(groups[column].dropna().astype(str).unique()):
+            inside = (groups[column].astype(str) == level).to_numpy()
+            y, q = churned[inside], p[inside]
+            row = {"slice": f"{column} = {level}", "n": len(y), "churn_rate": y.mean(), "worse": False}
+            if len(y) >= 30 and min(y.sum(), len(y) - y.sum()) >= 5:
+                model = Weighted(y, q)
+
+                def measure(w: Weights, model: Weighted = model, off: np.ndarray = q - y) -> dict[str, np.ndarray]:
+                    return {"roc_auc": model.ranking(w)["roc_auc"], "bias": w @ off / w.sum(axis=1)}
+
+                row |= with_intervals(measure, len(y), resamples, seed)
+                biased = abs(row["bias"]) > 0.05 and (row["bias_low"] > 0 or row["bias_high"] < 0)
+                row["worse"] = bool(row["roc_auc_high"] < overall["roc_auc_low"] or biased)
+            rows.append(row)
+    scored = [f"{key}{end}" for key in ("roc_auc", "bias") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows).reindex(columns=["slice", "n", "churn_rate", *scored, "worse"])
+
+
+def curves(churned: np.ndarray, p: np.ndarray, threshold: float) -> dict[str, pd.DataFrame]:
+    """The plots' points, by file name; curves thinned to at most 200 points."""
+    fpr, tpr, _ = roc_curve(churned, p)
+    precision, recall, _ = precision_recall_curve(churned, p)
+    order = np.argsort(-p, kind="stable")
+    found, contacted = churned[order].cumsum() / churned.sum(), np.arange(1, len(p) + 1) / len(p)
+    bins = np.array_split(np.argsort(p, kind="stable"), BINS)
+    flagged = p >= threshold
+    cells = {
+        "churned, flagged": flagged & (churned == 1),
+        "churned, not flagged": ~flagged & (churned == 1),
+        "stayed, flagged": flagged & (churned == 0),
+        "stayed, not flagged": ~flagged & (churned == 0),
+    }
+    calibration = [{"predicted": p[part].mean(), "observed": churned[part].mean(), "n": len(part)} for part in bins]
+    return {
+        "roc": thinned(pd.DataFrame({"false_positive_rate": fpr, "true_positive_rate": tpr})),
+        "precision_recall": thinned(pd.DataFrame({"recall": recall[::-1], "precision": precision[::-1]})),
+        "gain": thinned(pd.DataFrame({"contacted": contacted, "churners_found": found, "lift": found / contacted})),
+        "calibration": pd.DataFrame(calibration),
+        "confusion": pd.DataFrame({"outcome": list(cells), "customers": [int(c.sum()) for c in cells.values()]}),
+    }
+
+
+def thinned(curve: pd.DataFrame) -> pd.DataFrame:
+    return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, min(POINTS, len(curve))).astype(int))]
+
+
+def importance(
+    model: Pipeline, customers: pd.DataFrame, churned: np.ndarray, seed: int, repeats: int = 3
+) -> pd.DataFrame:
+    """Permutation importance (Breiman 2001): how much ROC AUC is lost when one column of the table is shuffled.
+
+    The table's columns, not the features: total_spent would stand in for a shuffled tenure.
+    """
+    rng = np.random.default_rng(seed)
+    kept = rng.permutation(len(customers))[:2000]
+    customers, churned = customers.iloc[kept], churned[kept]
+    whole = roc_auc_score(churned, model.predict_proba(customers)[:, 1])
+    rows = []
+    for column in customers:
+        lost = []
+        for _ in range(repeats):
+            shuffled = customers.assign(**{column: customers[column].to_numpy()[rng.permutation(len(customers))]})
+            lost.append(whole - roc_auc_score(churned, model.predict_proba(shuffled)[:, 1]))
+        rows.append({"column": column, "roc_auc_lost": np.mean(lost)})
+    return pd.DataFrame(rows).sort_values("roc_auc_lost", ascending=False, kind="stable")
+
+
+def main(
+    selected: Path = Path("models/selected/model.joblib"),
+    candidates: Path = Path("models/candidates"),
+    train: Path = Path("data/train.parquet"),
+    test: Path = Path("data/test.parquet"),
+    choice: Path = Path("metrics/select.json"),
+    metrics: Path = Path("metrics/evaluate.json"),
+    details: Path = Path("metrics/evaluation.json"),
+    plots: Path = Path("metrics/plots/evaluate"),
+) -> None:
+    knobs, money = read_params("evaluate", evaluate), read_section("profit")
+    customers = pd.read_parquet(test)
+    churned = customers.pop(TARGET).to_numpy("int64")
+    base_rate = float(pd.read_parquet(train, columns=[TARGET])[TARGET].astype("float64").mean())
+    model: Pipeline = load_model(selected)
+    add_features: AddFeatures = model.named_steps["add_features"]
+    customers = customers[list(add_features.feature_names_in_)]
+    inputs = add_features.transform(customers)
+    groups = {name: customers[name] if name in customers else inputs.get(name) for name in knobs["slices"]}
+    if unknown := [name for name, group in groups.items() if group is None]:
+        raise InputError(f"evaluate.slices has {unknown}; there are {sorted({*customers, *inputs})}")
+    p = model.predict_proba(customers)[:, 1]
+    p_baseline = load_model(candidates / knobs["baseline"] / "model.joblib").predict_proba(inputs)[:, 1]
+    threshold = json.loads(choice.read_text())["threshold"]
+    result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, money, **knobs)
+    by_slice = slice_scores(churned, p, pd.DataFrame(groups), result, knobs["resamples"], knobs["seed"])
+    result["slices_worse"] = int(by_slice["worse"].sum())
+    tables = {
+        **curves(churned, p, threshold),
+        "importance": importance(model, customers, churned, knobs["seed"]),
+        "slices": by_slice,
+    }
+    for name, table in tables.items():
+        with replacing(plots / f"{name}.csv") as temporary:
+            table.round(6).to_csv(temporary, index=False, lineterminator="\n")
+    write_json(details, result)
+    shown = [f"{key}{end}" for key in HEADLINES for end in ("", "_low", "_high")]
+    write_json(metrics, {key: result[key] for key in ["threshold", *shown, "slices_worse"]})
+    log.info(
+        "%d test customers: ROC AUC %.4f (%.4f to %.4f), F1 %.3f at %.3f, profit %.2f per customer, %d slices worse",
+        len(p), result["roc_auc"], result["roc_auc_low"], result["roc_auc_high"], result["f1"], threshold,
+        result["profit_per_customer"], result["slices_worse"],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main, "evaluate")
