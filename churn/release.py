@@ -1,0 +1,96 @@
+"""The release bundle, the one folder that leaves the pipeline: its files, its version, the check that it is whole."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from churn.schema import Schema, read_schema
+from churn.script import InputError
+
+FORMAT = 1  # of the bundle; a reader refuses bundles that are newer than itself
+
+MODEL = "model.onnx"  # all that was fitted: from model inputs to P(churned = 1)
+SCHEMA = "schema.yaml"
+CARD = "card.json"  # what the model is, how good, from which data
+REFERENCE = "reference.parquet"  # model inputs of a training sample, outcomes and out-of-fold probabilities
+GOLDEN = "golden.jsonl"  # customers and the probabilities they must get
+PIPELINE = "model.joblib"  # the same on a frame of schema names, offline only
+MANIFEST = "MANIFEST.json"  # sha256 of each file
+
+FILES = (MODEL, SCHEMA, CARD, REFERENCE, GOLDEN, PIPELINE)
+
+
+class ReleaseError(InputError):
+    """A bundle that must not be used."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A verified bundle."""
+
+    folder: Path
+    schema: Schema
+    card: dict[str, Any]
+
+    @property
+    def version(self) -> str:
+        return str(self.card["model_version"])
+
+    def golden(self) -> list[dict[str, Any]]:
+        """Lines of {"customer": {...}, "churn_probability": p}."""
+        return [json.loads(line) for line in (self.folder / GOLDEN).read_text(encoding="utf-8").splitlines()]
+
+
+def unsealed(folder: Path, schema: Schema, card: Mapping[str, Any]) -> Release:
+    """A bundle that is still being written: what proves it before it is sealed reads it as everybody will."""
+    return Release(folder, schema, {"model_version": "unsealed", **card})
+
+
+def seal(folder: Path, card: Mapping[str, Any]) -> str:
+    """Write the card, its version and the manifest beside the other files, and return the version.
+
+    The version is made of the content of all files and of the card, so equal trainings get equal versions.
+    """
+    content = [(name, file_hash(folder / name)) for name in FILES if name != CARD]
+    version = sha256(json.dumps([content, card], sort_keys=True).encode()).hexdigest()[:12]
+    _write(folder / CARD, {"model_version": version, **card})
+    _write(folder / MANIFEST, {"format": FORMAT, "sha256": {name: file_hash(folder / name) for name in FILES}})
+    return version
+
+
+def open_release(folder: Path) -> Release:
+    """The bundle in `folder`, its format and checksums verified; nothing in it is unpickled."""
+    manifest = _read(folder / MANIFEST)
+    if not isinstance(newer := manifest.get("format"), int) or newer > FORMAT:
+        raise ReleaseError(f"release {folder} has format {newer}, this code reads up to {FORMAT}; update the code")
+    recorded = manifest.get("sha256", {})
+    if missing := [name for name in FILES if name not in recorded or not (folder / name).is_file()]:
+        raise ReleaseError(f"release {folder} lacks {missing}; deploy it again")
+    if changed := [name for name in FILES if file_hash(folder / name) != recorded[name]]:
+        raise ReleaseError(f"release {folder}: {changed} differ from the checksums of {MANIFEST}; deploy it again")
+    return Release(folder, read_schema(folder / SCHEMA), _read(folder / CARD))
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReleaseError(f"release {path.parent} has no {path.name}; write one with: dvc repro") from None
+    except ValueError as error:
+        raise ReleaseError(f"release {path.parent}: {path.name} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ReleaseError(f"release {path.parent}: {path.name} is {type(content).__name__}, expected an object")
+    return content
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,70 @@
+"""Scorer: raw customers to probabilities through a release bundle, without pandas, scikit-learn or mlflow."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from churn.features import add_features, filled
+from churn.release import MODEL, Release, ReleaseError, open_release
+
+GOLDEN_TOLERANCE = 1e-6
+
+
+class Scorer:
+    """The model of one release.
+
+    A customer is a mapping of schema names: numbers, booleans, and levels as text; a missing value is None or left out.
+    Values are trusted here: what a request may hold is checked against the schema before.
+    """
+
+    def __init__(self, release: Release):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # else a warning for every initializer that the label would have needed
+        # one thread: a row costs microseconds, and several workers share the cores
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.release = release
+        self.session = onnxruntime.InferenceSession(
+            (release.folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+        self.features: list[str] = release.card["features"]
+        self.numbers: list[str] = release.card["inputs"]["numbers"]
+        self.categories: list[str] = list(release.card["inputs"]["categories"])
+        self._is_level = {column.name: column.type == "category" for column in release.schema.columns}
+
+    @classmethod
+    def open(cls, folder: Path) -> "Scorer":
+        """The scorer of a bundle that is whole and scores its golden customers as recorded, else a ReleaseError."""
+        scorer = cls(open_release(folder))
+        golden = scorer.release.golden()
+        p = scorer.probabilities([line["customer"] for line in golden])
+        gap = np.abs(p - [line["churn_probability"] for line in golden])
+        if not (gap <= GOLDEN_TOLERANCE).all():
+            worst = int(np.nanargmax(gap))
+            raise ReleaseError(
+                f"release {folder}: golden customer {worst + 1} scores {p[worst]:.7f}, "
+                f"recorded is {golden[worst]['churn_probability']:.7f}; deploy it again"
+            )
+        return scorer
+
+    def probabilities(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """(n,) P(churned = 1) as float64, in order."""
+        return self.score(self.columns(customers))
+
+    def columns(self, customers: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """Each schema column as (n,): float64 with NaN where missing, levels as object with None where missing."""
+        return {
+            name: np.array([customer.get(name) for customer in customers], dtype=object if is_level else "float64")
+            for name, is_level in self._is_level.items()
+        }
+
+    def score(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(n,) P(churned = 1) of columns as `columns()` gives them."""
+        added = add_features(columns, self.features)
+        numbers = np.column_stack([added[name] for name in self.numbers]).astype("float32")
+        inputs = {"numbers": numbers}
+        if self.categories:
+            inputs["categories"] = np.column_stack([filled(added[name]) for name in self.categories])
+        return self.session.run(["churn_probability"], inputs)[0]

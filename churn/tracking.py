@@ -1,0 +1,168 @@
+"""How MLflow is told of a reproduction. Nothing that MLflow makes up, an id or a date, is ever a DVC output."""
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from churn.params import read_params
+from churn.script import InputError
+
+log = logging.getLogger("tracking")
+
+REGISTERED = "churn"  # the model's name in the registry
+CANDIDATE = "candidate"  # the alias of the newest release that nobody promoted yet
+
+
+@contextmanager
+def tracking(what: str) -> Iterator["Tracker"]:
+    """A tracker of one experiment; whatever fails inside is a warning, or an InputError when tracking.required."""
+
+    def knobs(*, experiment: str, required: bool) -> tuple[str, bool]:
+        return experiment, required
+
+    experiment, required = knobs(**read_params("tracking", knobs))
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home() / 'mlflow.db'}"
+    # else MLflow tries a server that is down for minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's hints on types and sources of data
+            yield Tracker.connect(uri, experiment)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        sentence = f"{what} was not tracked at {uri}: {type(error).__name__}: {reason}"
+        if required:
+            raise InputError(f"{sentence}; start the server, or set tracking.required to false") from error
+        log.warning("%s; the results on disk are whole", sentence)
+    else:
+        log.info("%s is tracked at %s", what, uri)
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """An MLflow client and the experiment it writes to."""
+
+    client: Any  # mlflow.MlflowClient, which costs two seconds to import
+    experiment_id: str
+
+    @classmethod
+    def connect(cls, uri: str, experiment: str) -> "Tracker":
+        from filelock import FileLock
+        from mlflow import MlflowClient
+
+        logging.getLogger("mlflow").setLevel("WARNING")
+        local = uri.startswith("sqlite:")
+        # two processes must not create the same SQLite tables at once
+        lock = Path(tempfile.gettempdir()) / f"mlflow-{sha256(uri.encode()).hexdigest()[:16]}.lock"
+        with FileLock(lock, timeout=120):
+            client = MlflowClient(tracking_uri=uri)
+            if found := client.get_experiment_by_name(experiment):
+                return cls(client, found.experiment_id)
+            artifacts = (_home() / "mlartifacts").as_uri() if local else None
+            return cls(client, client.create_experiment(experiment, artifacts))
+
+    @contextmanager
+    def run(self, name: str, parent: Any = None, **tags: str) -> Iterator[Any]:
+        """A run of that name, below `parent`, with the git commit as tag; it ends with the block."""
+        tags |= {"mlflow.parentRunId": parent.info.run_id} if parent else {}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=tags | _git_tags())
+        try:
+            yield run
+        except BaseException:
+            self.client.set_terminated(run.info.run_id, "FAILED")
+            raise
+        self.client.set_terminated(run.info.run_id)
+
+    def values(self, run: Any, params: Mapping[str, Any], metrics: Iterable[tuple[str, float, int]]) -> None:
+        """Parameters, nested ones under dotted names, and metrics as (name, value, step)."""
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(
+            run.info.run_id,
+            [Metric(key, float(value), now, step) for key, value, step in metrics],
+            [Param(key, str(value)[:6000]) for key, value in flat(params).items()],
+        )
+
+    def data_set(self, frame: pd.DataFrame, path: Path, target: str) -> Any:
+        """The table in `path` as MLflow describes it: columns, size and hash."""
+        from mlflow.data import from_pandas
+        from mlflow.entities import DatasetInput, InputTag
+
+        digest = sha256(path.read_bytes()).hexdigest()[:36]  # as long as MLflow allows
+        data = from_pandas(frame, str(path), targets=target, name="training customers", digest=digest)
+        return DatasetInput(data._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
+
+    def model(self, run: Any, name: str, data: Path, inputs: pd.DataFrame, p: Any, **tags: str) -> Any:
+        """A model of `run`, a file or folder that churn/mlflow_loader.py opens, with the signature of inputs to p."""
+        # mlflow.pyfunc.log_model does the same and reads every installed package first, a second of work each time
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, infer_signature
+        from mlflow.pyfunc import add_to_model
+
+        from churn import mlflow_loader
+
+        logged = self.client.create_logged_model(self.experiment_id, name, run.info.run_id, tags)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = shutil.copytree if data.is_dir() else shutil.copy
+            copy(data, Path(folder) / data.name)
+            shutil.copy("requirements.txt", folder)
+            model = Model(model_id=logged.model_id, run_id=run.info.run_id, signature=infer_signature(inputs, p))
+            add_to_model(model, loader_module=mlflow_loader.__name__, data=data.name)
+            model.save(str(Path(folder) / "MLmodel"))
+            self.client.log_model_artifacts(logged.model_id, folder)
+        self.client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, 0)])
+        return self.client.finalize_logged_model(logged.model_id, "READY")
+
+    def register(self, run: Any, logged: Any, model_version: str) -> None:
+        """Alias `candidate` of the registered model to this release; the same release is never registered twice."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(REGISTERED, description="Probability that a customer leaves")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        tags = {"model_version": model_version}
+        found = self.client.search_model_versions(f"name = '{REGISTERED}' and tag.model_version = '{model_version}'")
+        registered = next(iter(found), None) or self.client.create_model_version(
+            REGISTERED, f"models:/{logged.model_id}", run.info.run_id, tags, model_id=logged.model_id
+        )
+        self.client.set_registered_model_alias(REGISTERED, CANDIDATE, registered.version)
+
+
+def flat(knobs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested knobs under dotted names."""
+    parts = (flat(v, f"{prefix}{k}.") if isinstance(v, Mapping) else {f"{prefix}{k}": v} for k, v in knobs.items())
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _home() -> Path:
+    """The repository, also where `dvc exp run --temp` works in a copy below its .dvc folder."""
+    here = Path.cwd()
+    return next((folder.parent for folder in here.parents if folder.name == ".dvc"), here)
+
+
+def _git_tags() -> dict[str, str]:
+    """The commit, and whether files that git tracks differ from it."""
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changed": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+    }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()

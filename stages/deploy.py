@@ -1,0 +1,310 @@
+"""deploy: write the release bundle models/release/ and prove that its graph is the model; register it in MLflow."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx
+import pandas as pd
+from onnx import TensorProto, helper
+from pydantic import Field
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.pipeline import Pipeline
+
+from churn import release
+from churn.calibrated import EDGE
+from churn.model import AddFeatures, Calibrated, load_model
+from churn.params import read_params, read_section
+from churn.schema import TARGET, Schema, read_schema
+from churn.scorer import Scorer
+from churn.scores import scores
+from churn.script import InputError, run
+from churn.tracking import tracking
+
+log = logging.getLogger("deploy")
+
+TOLERANCE = 1e-6  # between the graph and the scikit-learn pipeline, on every row
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "xgboost-cpu", "skl2onnx", "onnx", "onnxruntime")
+
+
+def export(model: Pipeline) -> onnx.ModelProto:
+    """The fitted part of `model` as a graph from (n, k) numbers and (n, m) categories to (n,) churn_probability."""
+    add_features, fitted = model.named_steps["add_features"], model.named_steps["model"]
+    slope, intercept = (fitted.slope, fitted.intercept) if isinstance(fitted, Calibrated) else (None, None)
+    if "xgboost" in sys.modules:  # the model was made of it
+        _register_xgboost()
+    inputs = [("numbers", FloatTensorType([None, len(add_features.numbers_)]))]
+    if add_features.categories_:
+        inputs.append(("categories", StringTensorType([None, len(add_features.categories_)])))
+    try:
+        converted = convert_sklearn(
+            fitted.model if isinstance(fitted, Calibrated) else fitted,
+            name="churn",
+            initial_types=inputs,
+            options={"zipmap": False},
+            target_opset={"": 21, "ai.onnx.ml": 3},
+        )
+    except Exception as error:  # the converters raise whatever they like
+        raise InputError(f"the model has no ONNX form: {' '.join(str(error).split())[:300]}; select another") from error
+    graph = converted.graph
+    constants, nodes = _churn_probability(slope, intercept)
+    graph.initializer.extend(constants)
+    graph.node.extend(nodes)
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("churn_probability", TensorProto.DOUBLE, [None]))
+    onnx.checker.check_model(converted)
+    return converted
+
+
+def _churn_probability(slope: float | None, intercept: float | None) -> tuple[list[Any], list[Any]]:
+    """Constants and nodes from the converter's `probabilities` (n, 2) to (n,) of class 1, calibrated in double."""
+    constants = [
+        helper.make_tensor("churn_class", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("churn_shape", TensorProto.INT64, [1], [-1]),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["probabilities", "churn_class"], ["churn_column"], axis=1),
+        helper.make_node("Reshape", ["churn_column", "churn_shape"], ["churn_float"]),
+        helper.make_node("Cast", ["churn_float"], ["churn_raw"], to=TensorProto.DOUBLE),
+    ]
+    if slope is None:
+        nodes[-1].output[0] = "churn_probability"
+        return constants, nodes
+    values = {"low": EDGE, "high": 1 - EDGE, "one": 1.0, "slope": slope, "intercept": intercept}
+    constants += [helper.make_tensor(f"churn_{key}", TensorProto.DOUBLE, [], [value]) for key, value in values.items()]
+    steps = [
+        ("Clip", ["raw", "low", "high"], "clipped"),
+        ("Sub", ["one", "clipped"], "other"),
+        ("Div", ["clipped", "other"], "odds"),
+        ("Log", ["odds"], "logit"),
+        ("Mul", ["logit", "slope"], "stretched"),
+        ("Add", ["stretched", "intercept"], "shifted"),
+        ("Sigmoid", ["shifted"], "probability"),
+    ]
+    nodes += [helper.make_node(op, [f"churn_{name}" for name in names], [f"churn_{out}"]) for op, names, out in steps]
+    return constants, nodes
+
+
+def _register_xgboost() -> None:
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+    from xgboost import XGBClassifier
+
+    options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+    shapes = calculate_linear_classifier_output_shapes
+    update_registered_converter(XGBClassifier, "XGBoostXGBClassifier", shapes, convert_xgboost, options=options)
+
+
+def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Rows at the ends: each number at its range's ends, each level never seen, and all that may be missing missing.
+
+    Where the schema leaves a range open, ten times the training customers' stands in.
+    """
+    usual = train.iloc[[0]]
+    rows = []
+    for column in schema.columns:
+        values: list[Any] = []
+        if column.type == "number":
+            low, high = train[column.name].min(), train[column.name].max()
+            values = [low * 10 if column.min is None else column.min, high * 10 if column.max is None else column.max]
+        elif column.type == "category":
+            values = ["a level never seen"]
+        if column.nullable:
+            values.append(None)
+        rows += [usual.assign(**{column.name: pd.Series([v], usual.index, train[column.name].dtype)}) for v in values]
+    for kind, value in (("category", "a level never seen"), ("nullable", None)):
+        chosen = [c.name for c in schema.columns if (c.type == kind or (kind == "nullable" and c.nullable))]
+        rows.append(usual.assign(**{n: pd.Series([value], usual.index, train[n].dtype) for n in chosen}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def records(customers: pd.DataFrame) -> list[dict[str, Any]]:
+    """Customers as requests and golden lines hold them: true or false, null where missing."""
+    columns = {name: customers[name].astype(object).where(customers[name].notna(), None).tolist() for name in customers}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def prove(scorer: Scorer, model: Pipeline, customers: Mapping[str, pd.DataFrame]) -> float:
+    """The largest gap between the graph and the pipeline over all customers; above 1e-6 it is an InputError."""
+    largest = 0.0
+    for source, rows in customers.items():
+        gaps = np.abs(scorer.probabilities(records(rows)) - model.predict_proba(rows)[:, 1])
+        if not (gaps <= TOLERANCE).all():
+            worst = int(np.nanargmax(np.where(np.isnan(gaps), np.inf, gaps)))
+            raise InputError(
+                f"the ONNX graph differs from the pipeline by {gaps[worst]:.2e} (allowed {TOLERANCE:.0e}) "
+                f"in row {worst + 1} of the {source} customers; {(~(gaps <= TOLERANCE)).sum()} of {len(gaps)} differ"
+            )
+        largest = max(largest, float(gaps.max()))
+    return largest
+
+
+def golden_customers(test: pd.DataFrame, p: np.ndarray, golden: int) -> pd.DataFrame:
+    """`golden` test customers spread evenly over the ranks of their probabilities."""
+    order = np.argsort(p, kind="stable")
+    return test.iloc[np.sort(order[np.linspace(0, len(order) - 1, min(golden, len(order))).astype(int)])]
+
+
+def card(
+    schema: Schema,
+    model: Pipeline,
+    found: Mapping[str, Any],
+    data: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    *,
+    intended_use: str,
+    limits: list[str],
+    golden: Annotated[int, Field(ge=100)],
+    reference: Annotated[int, Field(ge=100)],
+    seed: Annotated[int, Field(ge=0)],
+) -> dict[str, Any]:
+    """What a reader of the bundle must know. No date, host or run id: equal inputs give equal bytes."""
+    add_features: AddFeatures = model.named_steps["add_features"]
+    fitted = model.named_steps["model"]
+    encode = (fitted.model if isinstance(fitted, Calibrated) else fitted).named_steps["encode"]
+    learned = encode.named_transformers_["categories"].categories_ if add_features.categories_ else []
+    levels = {
+        name: [str(level) for level in seen] for name, seen in zip(add_features.categories_, learned, strict=True)
+    }
+    return {
+        "model": found["select"]["winner"],
+        "parameters": dict(parameters),
+        "threshold": {
+            "value": found["select"]["threshold"],
+            "chosen_by": found["select"]["threshold_by"],
+            "profit": dict(found["profit"]),
+        },
+        "calibration": {key: found["select"][f"calibration_{key}"] for key in ("slope", "intercept")},
+        "cross_validation": dict(found["train"]),
+        "test": dict(found["evaluate"]),
+        "data": dict(data),
+        "features": add_features.names_,
+        "inputs": {"numbers": add_features.numbers_, "categories": levels},
+        "samples": {"golden": golden, "reference": reference, "seed": seed},
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "intended_use": intended_use,
+        "limits": limits,
+    }
+
+
+def track(
+    card: Mapping[str, Any], folder: Path, candidates: Path, inputs: Path, model: Pipeline, sample: pd.DataFrame
+) -> None:
+    """Tell MLflow of this reproduction: one run for the release and below it one for each model that was trained.
+
+    It is told here, once, and not by every `train`: importing MLflow takes longer than fitting most of the models.
+    """
+    version_ = card["model_version"]
+    with (
+        tracking(f"release {version_}") as tracker,
+        tracker.run(os.environ.get("DVC_EXP_NAME") or f"release {version_}", model_version=version_) as parent,
+    ):
+        test = [(f"test_{key}", value, 0) for key, value in card["test"].items()]
+        tracker.values(parent, {"model": card["model"], "data": card["data"], "threshold": card["threshold"]}, test)
+        frame = pd.read_parquet(inputs)
+        data_set, head = tracker.data_set(frame, inputs, TARGET), frame.drop(columns=TARGET).head(100)
+        for name, spec in read_section("train.models").items():
+            with tracker.run(name, parent, model=name) as run_:
+                oof = pd.read_parquet(candidates / name / "oof.parquet")
+                tracker.values(run_, spec, by_fold(frame[TARGET].to_numpy(), oof))
+                tracker.client.log_inputs(run_.info.run_id, [data_set])
+                tracker.client.log_figure(run_.info.run_id, figure(frame[TARGET], oof["p"]), "out_of_fold.png")
+                tracker.model(run_, name, candidates / name / "model.joblib", head, oof["p"].head(100))
+        p = model.predict_proba(sample)[:, 1]
+        logged = tracker.model(parent, "release", folder, sample, p, model_version=version_)
+        tracker.register(parent, logged, version_)
+
+
+def by_fold(churned: np.ndarray, oof: pd.DataFrame) -> list[tuple[str, float, int]]:
+    """Each score of each fold, and their mean over the folds, as (name, value, fold)."""
+    parts = [(oof["fold"] == fold).to_numpy() for fold in sorted(oof["fold"].unique())]
+    folds = [scores(churned[part], oof["p"].to_numpy()[part]) for part in parts]
+    steps = [(f"fold_{key}", value, fold) for fold, found in enumerate(folds) for key, value in found.items()]
+    return steps + [(key, float(np.mean([found[key] for found in folds])), 0) for key in folds[0]]
+
+
+def figure(churned: pd.Series, p: pd.Series) -> Any:
+    """ROC curve and calibration of out-of-fold probabilities, side by side."""
+    from matplotlib.figure import Figure
+    from sklearn.calibration import CalibrationDisplay
+    from sklearn.metrics import RocCurveDisplay
+
+    drawn = Figure(figsize=(9, 4))
+    left, right = drawn.subplots(1, 2)
+    RocCurveDisplay.from_predictions(churned, p, ax=left, plot_chance_level=True)
+    CalibrationDisplay.from_predictions(churned, p, n_bins=10, strategy="quantile", ax=right)
+    return drawn
+
+
+def main(
+    selected: Path = Path("models/selected/model.joblib"),
+    out_of_fold: Path = Path("models/selected/oof.parquet"),
+    candidates: Path = Path("models/candidates"),
+    inputs: Path = Path("data/features/train.parquet"),
+    train: Path = Path("data/train.parquet"),
+    test: Path = Path("data/test.parquet"),
+    train_metrics: Path = Path("metrics/train"),
+    select_metrics: Path = Path("metrics/select.json"),
+    evaluate_metrics: Path = Path("metrics/evaluate.json"),
+    folder: Path = Path("models/release"),
+) -> None:
+    data = read_section("data")
+    schema, knobs = read_schema(Path(data["schema"])), read_params("deploy", card)
+    names = [column.name for column in schema.columns]
+    model: Pipeline = load_model(selected)
+    splits = {"training": pd.read_parquet(train), "test": pd.read_parquet(test)}
+    customers = {source: rows[names] for source, rows in splits.items()}
+    customers["edge"] = edge_customers(customers["training"], schema)
+    choice = json.loads(select_metrics.read_text())
+    found = {
+        "train": json.loads((train_metrics / f"{choice['winner']}.json").read_text()),
+        "select": choice,
+        "evaluate": json.loads(evaluate_metrics.read_text()),
+        "profit": read_section("profit"),
+    }
+    facts = {
+        "table": Path(data["path"]).name,
+        "sha256": release.file_hash(Path(data["path"])),
+        "train_customers": len(splits["training"]),
+        "test_customers": len(splits["test"]),
+        "churn_rate": round(float(splits["training"][TARGET].astype("float64").mean()), 6),
+    }
+    building = folder.with_name(f".{folder.name}.{os.getpid()}")
+    building.mkdir(parents=True)
+    try:
+        onnx.save(export(model), building / release.MODEL)
+        shutil.copy(data["schema"], building / release.SCHEMA)
+        shutil.copy(selected, building / release.PIPELINE)
+        frame = pd.read_parquet(inputs).assign(churn_probability=pd.read_parquet(out_of_fold)["p"])
+        sample = frame.sample(min(knobs["reference"], len(frame)), random_state=knobs["seed"]).sort_index()
+        sample.to_parquet(building / release.REFERENCE, index=False)
+        p = model.predict_proba(customers["test"])[:, 1]
+        golden = records(pd.concat([golden_customers(customers["test"], p, knobs["golden"]), customers["edge"]]))
+        described = card(schema, model, found, facts, read_section("train.models")[choice["winner"]], **knobs)
+        scorer = Scorer(release.unsealed(building, schema, described))
+        gap = prove(scorer, model, customers)
+        expected = scorer.probabilities(golden)
+        lines = [{"customer": c, "churn_probability": float(q)} for c, q in zip(golden, expected, strict=True)]
+        (building / release.GOLDEN).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        sealed = release.seal(building, described)
+        Scorer.open(building)
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    rows = sum(map(len, customers.values()))
+    log.info("wrote %s: version %s, the graph equals the pipeline within %.1e on %d rows", folder, sealed, gap, rows)
+    track(release.open_release(folder).card, folder, candidates, inputs, model, customers["training"].head(100))
+
+
+if __name__ == "__main__":
+    run(main, "deploy")
