@@ -1,8 +1,8 @@
 """A command ends with one line per mistake and exit status 1; a bug keeps its traceback."""
 
 import logging
-from pathlib import Path
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
