@@ -1,16 +1,109 @@
-"""Opening what training pickled. The imports are the point: they are the classes inside, and so visible to DVC."""
+"""The classes inside a pickled model, and opening one: whoever imports this sees all that the pickle needs."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import joblib
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from churn.add_features import AddFeatures
-from churn.calibrated import Calibrated
+from churn.features import FEATURES
+from churn.model_inputs import input_names, model_inputs
 
-__all__ = ["AddFeatures", "Calibrated", "load_model"]
+EDGE = 1e-6  # probabilities are kept this far from 0 and 1, where log-odds end
 
 
 def load_model(path: Path) -> Any:
     """A pipeline on frames of schema names (models/selected, a release) or a candidate on frames of model inputs."""
     return joblib.load(path)
+
+
+class AddFeatures(TransformerMixin, BaseEstimator):
+    """From a frame of schema names to what models read: numbers as float32 first, then categories as text.
+
+    Booleans become 0 and 1, a missing number NaN, a missing category the level "missing". An array without column
+    names passes through as float32: no feature can find its columns there.
+
+    Parameters
+    ----------
+    names : sequence of str, default=None
+        Features to add (keys of `churn.features.FEATURES`), all when None; one whose columns are absent is skipped.
+
+    Attributes
+    ----------
+    names_ : list of str
+        The features that are added.
+    numbers_, categories_ : list of str
+        The output's columns, in order; k numbers, m categories, output shape (n, k + m).
+    """
+
+    def __init__(self, names: Sequence[str] | None = None):
+        self.names = names
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, skip_check_array=True)
+            names = FEATURES if self.names is None else self.names
+            self.names_, self.numbers_, self.categories_ = input_names(X, names)
+        else:
+            k = validate_data(self, X, dtype="float32", ensure_all_finite="allow-nan").shape[1]
+            self.names_, self.numbers_, self.categories_ = [], [f"x{i}" for i in range(k)], []
+        return self
+
+    def transform(self, X: Any) -> Any:
+        check_is_fitted(self)
+        if not isinstance(X, pd.DataFrame):
+            return validate_data(self, X, dtype="float32", ensure_all_finite="allow-nan", reset=False)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return model_inputs(X, self.names_, self.numbers_, self.categories_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        check_is_fitted(self)
+        return np.array([*self.numbers_, *self.categories_], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class Calibrated(ClassifierMixin, BaseEstimator):
+    """A classifier that was fitted before, its probabilities calibrated.
+
+    Parameters
+    ----------
+    model : fitted classifier with predict_proba, classes 0 and 1
+    slope, intercept : float
+        Of the log-odds. 1 and 0 change nothing.
+    """
+
+    def __init__(self, model: Any, slope: float = 1.0, intercept: float = 0.0):
+        self.model = model
+        self.slope = slope
+        self.intercept = intercept
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Nothing is left to fit; scikit-learn asks for the method."""
+        return self
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return self.model.classes_
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        p = stretch(self.model.predict_proba(X)[:, 1].astype("float64"), self.slope, self.intercept)
+        return np.column_stack([1 - p, p])
+
+    def predict(self, X: Any) -> np.ndarray:
+        return self.classes_[(self.predict_proba(X)[:, 1] >= 0.5).astype(int)]
+
+
+def stretch(p: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """sigmoid(slope * logit(p) + intercept), the logistic calibration of Platt (1999) on log-odds; p (n,) in [0, 1]."""
+    p = np.clip(p, EDGE, 1 - EDGE)
+    return 1 / (1 + np.exp(-(slope * np.log(p / (1 - p)) + intercept)))

@@ -20,8 +20,7 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.pipeline import Pipeline
 
 from churn import release
-from churn.calibrated import EDGE
-from churn.model import AddFeatures, Calibrated, load_model
+from churn.model import EDGE, AddFeatures, Calibrated, load_model
 from churn.params import read_params, read_section
 from churn.schema import TARGET, Schema, read_schema
 from churn.scorer import Scorer
@@ -217,7 +216,9 @@ def track(
                 oof = pd.read_parquet(candidates / name / "oof.parquet")
                 tracker.values(run_, spec, by_fold(frame[TARGET].to_numpy(), oof))
                 tracker.client.log_inputs(run_.info.run_id, [data_set])
-                tracker.client.log_figure(run_.info.run_id, figure(frame[TARGET], oof["p"]), "out_of_fold.png")
+                tracker.client.log_figure(
+                    run_.info.run_id, figure(frame[TARGET], oof["p"]), "out_of_fold.png", save_kwargs={"dpi": 72}
+                )
                 tracker.model(run_, name, candidates / name / "model.joblib", head, oof["p"].head(100))
         p = model.predict_proba(sample)[:, 1]
         logged = tracker.model(parent, "release", folder, sample, p, model_version=version_)

@@ -12,76 +12,21 @@ from pydantic import Field
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline
 
-from churn.files import replacing, write_json
 from churn.model import AddFeatures, load_model
 from churn.params import read_params, read_section
 from churn.profit import profit
 from churn.schema import TARGET
-from churn.script import InputError, run
+from churn.scores import BINS, Weighted, Weights, total
+from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("evaluate")
 
-Weights = np.ndarray  # (b, n): how often each of n customers was drawn in each of b resamples
-BINS = 10  # of calibration, with equally many customers
 # what metrics/evaluate.json shows, each with its interval; metrics/evaluation.json has all the rest too
 HEADLINES = (
     *("roc_auc", "average_precision", "brier", "log_loss", "ece", "lift_top_decile"),
     *("accuracy", "f1", "precision", "recall", "profit_per_customer", "roc_auc_gain"),
 )
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
-
-
-class Weighted:
-    """The scores of one set of probabilities under any weights of the customers; churned (n,) in {0, 1}, p (n,).
-
-    With all weights 1 they equal scikit-learn's; a row of resampling counts gives the score of that resample.
-    """
-
-    def __init__(self, churned: np.ndarray, p: np.ndarray):
-        self.order = np.argsort(-p, kind="stable")
-        self.churned, self.p = churned[self.order].astype("float64"), p[self.order]
-        # customers with equal p are passed at once
-        self.starts = np.flatnonzero(np.r_[True, np.diff(self.p) != 0])
-        self.bins = np.minimum(np.arange(len(p)) * BINS // len(p), BINS - 1)
-
-    def ranking(self, weights: Weights) -> dict[str, np.ndarray]:
-        """(b,) each: scores of the order of customers and of the probabilities themselves."""
-        w = weights[:, self.order].astype("float64")
-        positive = np.add.reduceat(w * self.churned, self.starts, axis=1)
-        negative = np.add.reduceat(w * (1 - self.churned), self.starts, axis=1)
-        found, false = positive.cumsum(axis=1), negative.cumsum(axis=1)
-        n_positive, n_negative = found[:, -1], false[:, -1]
-        n = n_positive + n_negative
-        seen = w.cumsum(axis=1)
-        top = np.clip(0.1 * n[:, None] - (seen - w), 0, w)  # how often each customer is in the top decile
-        clipped = np.clip(self.p, np.finfo("float64").eps, 1 - np.finfo("float64").eps)
-        log_losses = -np.where(self.churned == 1, np.log(clipped), np.log1p(-clipped))
-        off = np.add.reduceat(w * (self.p - self.churned), np.flatnonzero(np.r_[True, np.diff(self.bins) > 0]), axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            precision = np.where(found + false > 0, found / (found + false), 0)
-            return {
-                "roc_auc": ((n_negative[:, None] - false + negative / 2) * positive).sum(axis=1)
-                / (n_positive * n_negative),
-                "average_precision": (precision * positive).sum(axis=1) / n_positive,
-                "brier": w @ (self.p - self.churned) ** 2 / n,
-                "log_loss": w @ log_losses / n,
-                "ece": np.abs(off).sum(axis=1) / n,
-                "lift_top_decile": (top * self.churned).sum(axis=1) / (0.1 * n_positive),
-            }
-
-    def flagging(self, weights: Weights, threshold: float) -> dict[str, np.ndarray]:
-        """(b,) each: scores of the decision p >= threshold."""
-        w = weights[:, self.order].astype("float64")
-        flagged = self.p >= threshold
-        hits, alarms = w @ (flagged * self.churned), w @ flagged.astype("float64")
-        n_positive, n = w @ self.churned, w.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return {
-                "accuracy": (n - n_positive - alarms + 2 * hits) / n,
-                "f1": 2 * hits / (alarms + n_positive),
-                "precision": np.where(alarms > 0, hits / alarms, 0.0),
-                "recall": hits / n_positive,
-            }
 
 
 def resamples(n: int, b: int, seed: int) -> Iterator[Weights]:
@@ -133,17 +78,18 @@ def evaluate(
         ranking, baseline_auc = model.ranking(w), other.ranking(w)["roc_auc"]
         half = {f"{key}_at_half": value for key, value in model.flagging(w, 0.5).items()}
         policies = {
-            "profit_per_customer": w @ earned / n,
-            "profit_everybody": w @ from_all / n,
-            "profit_random": (w @ flagged / n) * (w @ from_all / n),  # as many offers, to anybody
+            "profit_per_customer": total(w, earned) / n,
+            "profit_everybody": total(w, from_all) / n,
+            "profit_random": (total(w, flagged) / n) * (total(w, from_all) / n),  # as many offers, to anybody
         }
         best_blunt = np.maximum(0, policies["profit_everybody"])  # nobody earns 0
         return {
             **ranking,
             **model.flagging(w, threshold),
             **half,
-            "churn_rate": w @ churned / n,
-            "brier_skill": 1 - ranking["brier"] / (w @ base_losses / n),  # against the training base rate for everybody
+            "churn_rate": total(w, churned) / n,
+            "brier_skill": 1
+            - ranking["brier"] / (total(w, base_losses) / n),  # against the training base rate for everybody
             f"roc_auc_{baseline}": baseline_auc,
             "roc_auc_gain": ranking["roc_auc"] - baseline_auc,
             **policies,
@@ -171,7 +117,7 @@ def slice_scores(
                 model = Weighted(y, q)
 
                 def measure(w: Weights, model: Weighted = model, off: np.ndarray = q - y) -> dict[str, np.ndarray]:
-                    return {"roc_auc": model.ranking(w)["roc_auc"], "bias": w @ off / w.sum(axis=1)}
+                    return {"roc_auc": model.ranking(w)["roc_auc"], "bias": total(w, off) / w.sum(axis=1)}
 
                 row |= with_intervals(measure, len(y), resamples, seed)
                 biased = abs(row["bias"]) > 0.05 and (row["bias_low"] > 0 or row["bias_high"] < 0)
@@ -222,11 +168,11 @@ def importance(
     whole = roc_auc_score(churned, model.predict_proba(customers)[:, 1])
     rows = []
     for column in customers:
-        lost = []
-        for _ in range(repeats):
-            shuffled = customers.assign(**{column: customers[column].to_numpy()[rng.permutation(len(customers))]})
-            lost.append(whole - roc_auc_score(churned, model.predict_proba(shuffled)[:, 1]))
-        rows.append({"column": column, "roc_auc_lost": np.mean(lost)})
+        # all shuffles in one frame: encoding it costs more than the model
+        draws = np.concatenate([rng.permutation(len(customers)) for _ in range(repeats)])
+        stacked = pd.concat([customers] * repeats).assign(**{column: customers[column].to_numpy()[draws]})
+        p = model.predict_proba(stacked)[:, 1].reshape(repeats, -1)
+        rows.append({"column": column, "roc_auc_lost": whole - np.mean([roc_auc_score(churned, q) for q in p])})
     return pd.DataFrame(rows).sort_values("roc_auc_lost", ascending=False, kind="stable")
 
 

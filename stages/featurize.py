@@ -6,11 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from churn.features import FEATURES
-from churn.files import replacing
 from churn.model_inputs import input_names, model_inputs
 from churn.params import closest, read_params, read_section
 from churn.schema import TARGET, read_schema
-from churn.script import InputError, run
+from churn.script import InputError, replacing, run
 
 log = logging.getLogger("featurize")
 

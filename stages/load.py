@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn.files import replacing
 from churn.params import read_params
 from churn.read_table import Options, read_table, separator_hint
 from churn.schema import Schema, read_schema
-from churn.script import InputError, run
+from churn.script import InputError, replacing, run
 from churn.table import named
 
 log = logging.getLogger("load")

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from churn.files import replacing, write_json
 from churn.params import read_params, read_section
 from churn.schema import TARGET, Schema, read_schema
-from churn.script import InputError, run
+from churn.script import InputError, replacing, run, write_json
 from churn.table import customers
 
 log = logging.getLogger("preprocess")

@@ -17,14 +17,12 @@ from pydantic import Field
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from churn.calibrated import EDGE, stretch
-from churn.files import replacing, write_json
-from churn.model import AddFeatures, Calibrated, load_model
+from churn.model import EDGE, AddFeatures, Calibrated, load_model, stretch
 from churn.params import read_params, read_section
 from churn.profit import profit
 from churn.schema import TARGET, read_schema
 from churn.scores import LOSSES, scores
-from churn.script import InputError, run
+from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("select")
 

@@ -38,9 +38,8 @@ from pyarrow import compute, csv, parquet
 from pydantic import Field
 from tqdm import tqdm
 
-from churn.files import replacing
 from churn.params import read_params
-from churn.script import InputError, run
+from churn.script import InputError, replacing, run
 
 log = logging.getLogger("simulate")
 

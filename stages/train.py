@@ -18,18 +18,16 @@ from joblib import Parallel, delayed
 from pydantic import Field
 from sklearn.base import ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from churn.files import replacing, write_json
 from churn.params import PARAMS, closest, read_params
 from churn.schema import TARGET
 from churn.scores import scores
-from churn.script import InputError, run
+from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("train")
 
@@ -95,6 +93,8 @@ def estimator(spec: Mapping[str, Any], seed: int) -> ClassifierMixin:
     if members := knobs.pop("members", None):
         # flatten_transform: the converter to ONNX knows the unflattened average alone
         blended = [(name, estimator(member, seed)) for name, member in members.items()]
+        from sklearn.ensemble import VotingClassifier
+
         return VotingClassifier(blended, voting="soft", flatten_transform=False, **knobs)
     path, scale = str(knobs.pop("estimator", None)), knobs.pop("scale", False)
     try:

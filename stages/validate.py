@@ -18,11 +18,10 @@ import pandas as pd
 import pandera.pandas as pa
 from pydantic import Field
 
-from churn.files import write_json, write_text
 from churn.leak import auc_alone
 from churn.params import read_params, read_section
 from churn.schema import Column, Identifier, Schema, Share, Target, as_text, read_schema
-from churn.script import InputError, run
+from churn.script import InputError, run, write_json, write_text
 from churn.table import moments, typed
 
 log = logging.getLogger("validate")
