@@ -8,17 +8,25 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from churn.calibration import stretch
 from churn.features import FEATURES
 from churn.model_inputs import input_names, model_inputs
 
-EDGE = 1e-6  # probabilities are kept this far from 0 and 1, where log-odds end
-
 
 def load_model(path: Path) -> Any:
-    """A pipeline on frames of schema names (models/selected, a release) or a candidate on frames of model inputs."""
+    """A candidate, on frames of model inputs, or a release's pipeline, on frames of schema names."""
     return joblib.load(path)
+
+
+def assemble(
+    candidate: Any, customers: pd.DataFrame, features: Sequence[str], slope: float, intercept: float
+) -> Pipeline:
+    """The pipeline from customers under schema names to probabilities; of `customers` only columns and types count."""
+    calibrated = Calibrated(candidate, slope, intercept) if (slope, intercept) != (1, 0) else candidate
+    return Pipeline([("add_features", AddFeatures(features).fit(customers)), ("model", calibrated)])
 
 
 class AddFeatures(TransformerMixin, BaseEstimator):
@@ -101,9 +109,3 @@ class Calibrated(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         return self.classes_[(self.predict_proba(X)[:, 1] >= 0.5).astype(int)]
-
-
-def stretch(p: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """sigmoid(slope * logit(p) + intercept), the logistic calibration of Platt (1999) on log-odds; p (n,) in [0, 1]."""
-    p = np.clip(p, EDGE, 1 - EDGE)
-    return 1 / (1 + np.exp(-(slope * np.log(p / (1 - p)) + intercept)))

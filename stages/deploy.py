@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import joblib
 import numpy as np
 import onnx
 import pandas as pd
@@ -17,10 +18,13 @@ from onnx import TensorProto, helper
 from pydantic import Field
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import roc_curve
 from sklearn.pipeline import Pipeline
 
 from churn import release
-from churn.model import EDGE, AddFeatures, Calibrated, load_model
+from churn.calibration import EDGE
+from churn.model import AddFeatures, Calibrated, assemble, load_model
 from churn.params import read_params, read_section
 from churn.schema import TARGET, Schema, read_schema
 from churn.scorer import Scorer
@@ -209,16 +213,15 @@ def track(
     ):
         test = [(f"test_{key}", value, 0) for key, value in card["test"].items()]
         tracker.values(parent, {"model": card["model"], "data": card["data"], "threshold": card["threshold"]}, test)
-        frame = pd.read_parquet(inputs)
+        frame, specs = pd.read_parquet(inputs), read_section("train.models")
         data_set, head = tracker.data_set(frame, inputs, TARGET), frame.drop(columns=TARGET).head(100)
-        for name, spec in read_section("train.models").items():
+        out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in specs}
+        drawn = figure(frame[TARGET], {name: oof["p"] for name, oof in out_of_fold.items()})
+        tracker.client.log_figure(parent.info.run_id, drawn, "models.png", save_kwargs={"dpi": 80})
+        for name, oof in out_of_fold.items():
             with tracker.run(name, parent, model=name) as run_:
-                oof = pd.read_parquet(candidates / name / "oof.parquet")
-                tracker.values(run_, spec, by_fold(frame[TARGET].to_numpy(), oof))
+                tracker.values(run_, specs[name], by_fold(frame[TARGET].to_numpy(), oof))
                 tracker.client.log_inputs(run_.info.run_id, [data_set])
-                tracker.client.log_figure(
-                    run_.info.run_id, figure(frame[TARGET], oof["p"]), "out_of_fold.png", save_kwargs={"dpi": 72}
-                )
                 tracker.model(run_, name, candidates / name / "model.joblib", head, oof["p"].head(100))
         p = model.predict_proba(sample)[:, 1]
         logged = tracker.model(parent, "release", folder, sample, p, model_version=version_)
@@ -233,21 +236,27 @@ def by_fold(churned: np.ndarray, oof: pd.DataFrame) -> list[tuple[str, float, in
     return steps + [(key, float(np.mean([found[key] for found in folds])), 0) for key in folds[0]]
 
 
-def figure(churned: pd.Series, p: pd.Series) -> Any:
-    """ROC curve and calibration of out-of-fold probabilities, side by side."""
+def figure(churned: pd.Series, p: Mapping[str, pd.Series]) -> Any:
+    """ROC curves and calibration of the models' out-of-fold probabilities, side by side."""
     from matplotlib.figure import Figure
-    from sklearn.calibration import CalibrationDisplay
-    from sklearn.metrics import RocCurveDisplay
 
-    drawn = Figure(figsize=(9, 4))
-    left, right = drawn.subplots(1, 2)
-    RocCurveDisplay.from_predictions(churned, p, ax=left, plot_chance_level=True)
-    CalibrationDisplay.from_predictions(churned, p, n_bins=10, strategy="quantile", ax=right)
+    drawn = Figure(figsize=(12, 5.5))
+    roc, calibration = drawn.subplots(1, 2)
+    for name, q in p.items():
+        fpr, tpr, _ = roc_curve(churned, q)
+        observed, predicted = calibration_curve(churned, q, n_bins=10, strategy="quantile")
+        roc.plot(fpr, tpr, label=name, linewidth=1)
+        calibration.plot(predicted, observed, marker="o", label=name, linewidth=1)
+    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, out-of-fold")
+    calibration.set(xlabel="predicted probability", ylabel="observed share", title="calibration, out-of-fold")
+    for axes in (roc, calibration):
+        axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+        axes.legend()
     return drawn
 
 
 def main(
-    selected: Path = Path("models/selected/model.joblib"),
+    selected: Path = Path("models/selected/candidate.joblib"),
     out_of_fold: Path = Path("models/selected/oof.parquet"),
     candidates: Path = Path("models/candidates"),
     inputs: Path = Path("data/features/train.parquet"),
@@ -261,11 +270,12 @@ def main(
     data = read_section("data")
     schema, knobs = read_schema(Path(data["schema"])), read_params("deploy", card)
     names = [column.name for column in schema.columns]
-    model: Pipeline = load_model(selected)
     splits = {"training": pd.read_parquet(train), "test": pd.read_parquet(test)}
     customers = {source: rows[names] for source, rows in splits.items()}
     customers["edge"] = edge_customers(customers["training"], schema)
     choice = json.loads(select_metrics.read_text())
+    features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
+    model = assemble(load_model(selected), customers["training"], features, *(choice[key] for key in calibration))
     found = {
         "train": json.loads((train_metrics / f"{choice['winner']}.json").read_text()),
         "select": choice,
@@ -284,7 +294,7 @@ def main(
     try:
         onnx.save(export(model), building / release.MODEL)
         shutil.copy(data["schema"], building / release.SCHEMA)
-        shutil.copy(selected, building / release.PIPELINE)
+        joblib.dump(model, building / release.PIPELINE)
         frame = pd.read_parquet(inputs).assign(churn_probability=pd.read_parquet(out_of_fold)["p"])
         sample = frame.sample(min(knobs["reference"], len(frame)), random_state=knobs["seed"]).sort_index()
         sample.to_parquet(building / release.REFERENCE, index=False)

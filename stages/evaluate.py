@@ -12,10 +12,10 @@ from pydantic import Field
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline
 
-from churn.model import AddFeatures, load_model
+from churn.model import assemble, load_model
 from churn.params import read_params, read_section
 from churn.profit import profit
-from churn.schema import TARGET
+from churn.schema import TARGET, read_schema
 from churn.scores import BINS, Weighted, Weights, total
 from churn.script import InputError, replacing, run, write_json
 
@@ -177,7 +177,7 @@ def importance(
 
 
 def main(
-    selected: Path = Path("models/selected/model.joblib"),
+    selected: Path = Path("models/selected/candidate.joblib"),
     candidates: Path = Path("models/candidates"),
     train: Path = Path("data/train.parquet"),
     test: Path = Path("data/test.parquet"),
@@ -190,16 +190,17 @@ def main(
     customers = pd.read_parquet(test)
     churned = customers.pop(TARGET).to_numpy("int64")
     base_rate = float(pd.read_parquet(train, columns=[TARGET])[TARGET].astype("float64").mean())
-    model: Pipeline = load_model(selected)
-    add_features: AddFeatures = model.named_steps["add_features"]
-    customers = customers[list(add_features.feature_names_in_)]
-    inputs = add_features.transform(customers)
+    schema, chosen = read_schema(Path(read_section("data")["schema"])), json.loads(choice.read_text())
+    customers = customers[[column.name for column in schema.columns]]
+    features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
+    model = assemble(load_model(selected), customers, features, *(chosen[key] for key in calibration))
+    inputs = model.named_steps["add_features"].transform(customers)
     groups = {name: customers[name] if name in customers else inputs.get(name) for name in knobs["slices"]}
     if unknown := [name for name, group in groups.items() if group is None]:
         raise InputError(f"evaluate.slices has {unknown}; there are {sorted({*customers, *inputs})}")
     p = model.predict_proba(customers)[:, 1]
     p_baseline = load_model(candidates / knobs["baseline"] / "model.joblib").predict_proba(inputs)[:, 1]
-    threshold = json.loads(choice.read_text())["threshold"]
+    threshold = chosen["threshold"]
     result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, money, **knobs)
     by_slice = slice_scores(churned, p, pd.DataFrame(groups), result, knobs["resamples"], knobs["seed"])
     result["slices_worse"] = int(by_slice["worse"].sum())

@@ -1,26 +1,24 @@
 """select: choose the model, its calibration and its threshold on out-of-fold probabilities alone.
 
-Writes models/selected/{model.joblib,oof.parquet}, metrics/select.json and the threshold's plot.
+Writes models/selected/{candidate.joblib,oof.parquet}, metrics/select.json and the threshold's plot.
 """
 
 import logging
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import joblib
 import numpy as np
 import pandas as pd
 from pydantic import Field
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 
-from churn.model import EDGE, AddFeatures, Calibrated, load_model, stretch
+from churn.calibration import EDGE, fit_calibration, stretch
 from churn.params import read_params, read_section
 from churn.profit import profit
-from churn.schema import TARGET, read_schema
+from churn.schema import TARGET
 from churn.scores import LOSSES, scores
 from churn.script import InputError, replacing, run, write_json
 
@@ -97,13 +95,6 @@ def winner(
     return next(name for name in means if sign * means[name] >= sign * means[best] - errors[best])
 
 
-def fit_calibration(churned: np.ndarray, p: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the log-odds, by maximum likelihood."""
-    p = np.clip(p, EDGE, 1 - EDGE)
-    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(np.log(p / (1 - p))[:, None], churned)
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-
-
 def cross_calibrated(churned: np.ndarray, oof: pd.DataFrame) -> tuple[np.ndarray, float, float]:
     """(n,) p calibrated on the other folds; the gain in log loss that brings, and the gain's standard error."""
     p, crossed = oof["p"].to_numpy(), np.empty(len(oof))
@@ -152,7 +143,7 @@ def money_knobs(
 
 
 def main(
-    train: Path = Path("data/train.parquet"),
+    inputs: Path = Path("data/features/train.parquet"),
     candidates: Path = Path("models/candidates"),
     selected: Path = Path("models/selected"),
     metrics: Path = Path("metrics/select.json"),
@@ -161,22 +152,16 @@ def main(
     names = list(read_section("train.models"))
     if stray := sorted(folder.name for folder in candidates.iterdir() if folder.is_dir() and folder.name not in names):
         raise InputError(f"{candidates} holds {stray}, which train.models does not name; remove those folders")
-    schema, customers = read_schema(Path(read_section("data")["schema"])), pd.read_parquet(train)
-    churned = customers[TARGET].to_numpy("int64")
+    churned = pd.read_parquet(inputs, columns=[TARGET])[TARGET].to_numpy()
     out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in names}
     choice = select(churned, out_of_fold, read_params("profit", money_knobs), **read_params("select", select))
-    model = load_model(candidates / choice.name / "model.joblib")
-    if choice.metrics["calibration_applied"]:
-        model = Calibrated(model, choice.slope, choice.intercept)
-    features = AddFeatures(read_section("featurize")["features"])
-    features.fit(customers[[column.name for column in schema.columns]])
-    with replacing(selected / "model.joblib") as temporary:
-        joblib.dump(Pipeline([("add_features", features), ("model", model)]), temporary)
+    with replacing(selected / "candidate.joblib") as temporary:
+        shutil.copy(candidates / choice.name / "model.joblib", temporary)
     with replacing(selected / "oof.parquet") as temporary:
         choice.out_of_fold.to_parquet(temporary, index=False)
-    write_json(metrics, choice.metrics)
     with replacing(plot) as temporary:
         choice.by_threshold.round(6).to_csv(temporary, index=False, lineterminator="\n")
+    write_json(metrics, choice.metrics)
     flagged = 100 * choice.metrics["flagged_share"]
     log.info("%s wins; it flags %.1f %% of the customers, from %.3f on", choice.name, flagged, choice.threshold)
 
