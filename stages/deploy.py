@@ -214,7 +214,7 @@ def track(
         test = [(f"test_{key}", value, 0) for key, value in card["test"].items()]
         tracker.values(parent, {"model": card["model"], "data": card["data"], "threshold": card["threshold"]}, test)
         frame, specs = pd.read_parquet(inputs), read_section("train.models")
-        data_set, head = tracker.data_set(frame, inputs, TARGET), frame.drop(columns=TARGET).head(100)
+        data_set, head = tracker.data_set(frame, inputs), frame.drop(columns=TARGET).head(100)
         out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in specs}
         drawn = figure(frame[TARGET], {name: oof["p"] for name, oof in out_of_fold.items()})
         tracker.client.log_figure(parent.info.run_id, drawn, "models.png", save_kwargs={"dpi": 80})
