@@ -12,6 +12,7 @@ from churn.params import closest
 from churn.script import InputError
 
 TARGET = "churned"  # the target's name behind preprocess, whatever a table calls it
+CUSTOMER = "customer_number"  # beside the model inputs where a customer has several rows, to keep them in one fold
 
 
 def as_text(value: Any) -> str:

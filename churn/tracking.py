@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,9 +26,8 @@ REGISTERED = "churn"  # the model's name in the registry
 CANDIDATE = "candidate"  # the alias of the newest release that nobody promoted yet
 
 
-@contextmanager
-def tracking(what: str) -> Iterator["Tracker"]:
-    """A tracker of one experiment; whatever fails inside is a warning, or an InputError when tracking.required."""
+def track(what: str, tell: Callable[["Tracker"], None]) -> None:
+    """Call tell(tracker); whatever fails is a warning, or an InputError when tracking.required."""
 
     def knobs(*, experiment: str, required: bool) -> tuple[str, bool]:
         return experiment, required
@@ -41,7 +40,7 @@ def tracking(what: str) -> Iterator["Tracker"]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's hints on types and sources of data
-            yield Tracker.connect(uri, experiment)
+            tell(Tracker.connect(uri, experiment))
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         sentence = f"{what} was not tracked at {uri}: {type(error).__name__}: {reason}"

@@ -26,11 +26,11 @@ from churn import release
 from churn.calibration import EDGE
 from churn.model import AddFeatures, Calibrated, assemble, load_model
 from churn.params import read_params, read_section
-from churn.schema import TARGET, Schema, read_schema
+from churn.schema import CUSTOMER, TARGET, Schema, read_schema
 from churn.scorer import Scorer
 from churn.scores import scores
 from churn.script import InputError, run
-from churn.tracking import tracking
+from churn.tracking import Tracker, track
 
 log = logging.getLogger("deploy")
 
@@ -63,6 +63,10 @@ def export(model: Pipeline) -> onnx.ModelProto:
     graph.node.extend(nodes)
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("churn_probability", TensorProto.DOUBLE, [None]))
+    # the converter keeps them in a set, whose order changes from process to process
+    opsets = sorted(converted.opset_import, key=lambda opset: opset.domain)
+    del converted.opset_import[:]
+    converted.opset_import.extend(opsets)
     onnx.checker.check_model(converted)
     return converted
 
@@ -158,7 +162,6 @@ def golden_customers(test: pd.DataFrame, p: np.ndarray, golden: int) -> pd.DataF
 
 
 def card(
-    schema: Schema,
     model: Pipeline,
     found: Mapping[str, Any],
     data: Mapping[str, Any],
@@ -199,31 +202,28 @@ def card(
     }
 
 
-def track(
-    card: Mapping[str, Any], folder: Path, candidates: Path, inputs: Path, model: Pipeline, sample: pd.DataFrame
-) -> None:
+def tell(tracker: Tracker, card: Mapping[str, Any], folder: Path, candidates: Path, inputs: Path, train: Path) -> None:
     """Tell MLflow of this reproduction: one run for the release and below it one for each model that was trained.
 
     It is told here, once, and not by every `train`: importing MLflow takes longer than fitting most of the models.
     """
     version_ = card["model_version"]
-    with (
-        tracking(f"release {version_}") as tracker,
-        tracker.run(os.environ.get("DVC_EXP_NAME") or f"release {version_}", model_version=version_) as parent,
-    ):
+    with tracker.run(os.environ.get("DVC_EXP_NAME") or f"release {version_}", model_version=version_) as parent:
         test = [(f"test_{key}", value, 0) for key, value in card["test"].items()]
         tracker.values(parent, {"model": card["model"], "data": card["data"], "threshold": card["threshold"]}, test)
-        frame, specs = pd.read_parquet(inputs), read_section("train.models")
+        frame, specs = read_inputs(inputs), read_section("train.models")
         data_set, head = tracker.data_set(frame, inputs), frame.drop(columns=TARGET).head(100)
         out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in specs}
         drawn = figure(frame[TARGET], {name: oof["p"] for name, oof in out_of_fold.items()})
         tracker.client.log_figure(parent.info.run_id, drawn, "models.png", save_kwargs={"dpi": 80})
         for name, oof in out_of_fold.items():
-            with tracker.run(name, parent, model=name) as run_:
-                tracker.values(run_, specs[name], by_fold(frame[TARGET].to_numpy(), oof))
-                tracker.client.log_inputs(run_.info.run_id, [data_set])
-                tracker.model(run_, name, candidates / name / "model.joblib", head, oof["p"].head(100))
-        p = model.predict_proba(sample)[:, 1]
+            with tracker.run(name, parent, model=name) as child:
+                tracker.values(child, specs[name], by_fold(frame[TARGET].to_numpy(), oof))
+                tracker.client.log_inputs(child.info.run_id, [data_set])
+                tracker.model(child, name, candidates / name / "model.joblib", head, oof["p"].head(100))
+        pipeline = load_model(folder / release.PIPELINE)
+        sample = pd.read_parquet(train)[list(pipeline.feature_names_in_)].head(100)
+        p = pipeline.predict_proba(sample)[:, 1]
         logged = tracker.model(parent, "release", folder, sample, p, model_version=version_)
         tracker.register(parent, logged, version_)
 
@@ -255,6 +255,34 @@ def figure(churned: pd.Series, p: Mapping[str, pd.Series]) -> Any:
     return drawn
 
 
+def read_inputs(path: Path) -> pd.DataFrame:
+    """The training customers' outcomes and model inputs."""
+    return pd.read_parquet(path).drop(columns=CUSTOMER, errors="ignore")
+
+
+def write_release(
+    building: Path, model: Pipeline, schema: Path, card: Mapping[str, Any], customers: Mapping[str, pd.DataFrame],
+    reference: pd.DataFrame,
+) -> tuple[str, float]:  # fmt: skip
+    """Fill the folder `building`, prove what it holds and seal it; the version, and the largest gap that was found."""
+    onnx.save(export(model), building / release.MODEL)
+    joblib.dump(model, building / release.PIPELINE)
+    shutil.copy(schema, building / release.SCHEMA)
+    samples = card["samples"]
+    kept = reference.sample(min(samples["reference"], len(reference)), random_state=samples["seed"]).sort_index()
+    kept.to_parquet(building / release.REFERENCE, index=False)
+    scorer = Scorer(release.unsealed(building, read_schema(building / release.SCHEMA), card))
+    gap = prove(scorer, model, customers)
+    p = model.predict_proba(customers["test"])[:, 1]
+    golden = records(pd.concat([golden_customers(customers["test"], p, samples["golden"]), customers["edge"]]))
+    scored = zip(golden, scorer.probabilities(golden).tolist(), strict=True)
+    lines = [json.dumps({"customer": customer, "churn_probability": q}) + "\n" for customer, q in scored]
+    (building / release.GOLDEN).write_text("".join(lines), encoding="utf-8")
+    sealed = release.seal(building, card)
+    Scorer.open(building)
+    return sealed, gap
+
+
 def main(
     selected: Path = Path("models/selected/candidate.joblib"),
     out_of_fold: Path = Path("models/selected/oof.parquet"),
@@ -267,13 +295,11 @@ def main(
     evaluate_metrics: Path = Path("metrics/evaluate.json"),
     folder: Path = Path("models/release"),
 ) -> None:
-    data = read_section("data")
-    schema, knobs = read_schema(Path(data["schema"])), read_params("deploy", card)
-    names = [column.name for column in schema.columns]
+    data, choice = read_section("data"), json.loads(select_metrics.read_text())
+    schema = read_schema(Path(data["schema"]))
     splits = {"training": pd.read_parquet(train), "test": pd.read_parquet(test)}
-    customers = {source: rows[names] for source, rows in splits.items()}
+    customers = {source: rows[[column.name for column in schema.columns]] for source, rows in splits.items()}
     customers["edge"] = edge_customers(customers["training"], schema)
-    choice = json.loads(select_metrics.read_text())
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
     model = assemble(load_model(selected), customers["training"], features, *(choice[key] for key in calibration))
     found = {
@@ -289,32 +315,21 @@ def main(
         "test_customers": len(splits["test"]),
         "churn_rate": round(float(splits["training"][TARGET].astype("float64").mean()), 6),
     }
+    spec = read_section("train.models")[choice["winner"]]
+    described = card(model, found, facts, spec, **read_params("deploy", card))
+    reference = read_inputs(inputs).assign(churn_probability=pd.read_parquet(out_of_fold)["p"])
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
     try:
-        onnx.save(export(model), building / release.MODEL)
-        shutil.copy(data["schema"], building / release.SCHEMA)
-        joblib.dump(model, building / release.PIPELINE)
-        frame = pd.read_parquet(inputs).assign(churn_probability=pd.read_parquet(out_of_fold)["p"])
-        sample = frame.sample(min(knobs["reference"], len(frame)), random_state=knobs["seed"]).sort_index()
-        sample.to_parquet(building / release.REFERENCE, index=False)
-        p = model.predict_proba(customers["test"])[:, 1]
-        golden = records(pd.concat([golden_customers(customers["test"], p, knobs["golden"]), customers["edge"]]))
-        described = card(schema, model, found, facts, read_section("train.models")[choice["winner"]], **knobs)
-        scorer = Scorer(release.unsealed(building, schema, described))
-        gap = prove(scorer, model, customers)
-        expected = scorer.probabilities(golden)
-        lines = [{"customer": c, "churn_probability": float(q)} for c, q in zip(golden, expected, strict=True)]
-        (building / release.GOLDEN).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        sealed = release.seal(building, described)
-        Scorer.open(building)
+        sealed, gap = write_release(building, model, Path(data["schema"]), described, customers, reference)
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     rows = sum(map(len, customers.values()))
     log.info("wrote %s: version %s, the graph equals the pipeline within %.1e on %d rows", folder, sealed, gap, rows)
-    track(release.open_release(folder).card, folder, candidates, inputs, model, customers["training"].head(100))
+    whole = release.open_release(folder).card
+    track(f"release {sealed}", lambda tracker: tell(tracker, whole, folder, candidates, inputs, train))
 
 
 if __name__ == "__main__":

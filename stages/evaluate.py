@@ -45,10 +45,11 @@ def with_intervals(measure: Callable[[Weights], dict[str, np.ndarray]], n: int, 
     result: dict[str, float] = {}
     for key, value in point.items():
         # a resample without both outcomes has no ranking: NaN, and left out
-        low, high = np.nanquantile(np.concatenate([block[key] for block in blocks]), [0.025, 0.975])
+        drawn = np.concatenate([block[key] for block in blocks])
+        low, high = np.nanquantile(drawn, [0.025, 0.975])
         if key == "ece":
-            # noise in the bins adds to it, and a resample has more of it: the basic bootstrap takes that back out
-            low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+            # noise adds to it and a resample is noisier than its sample: the draws' spread counts, not their place
+            low, high = max(0.0, value - 1.96 * drawn.std()), value + 1.96 * drawn.std()
         result |= {key: value, f"{key}_low": float(low), f"{key}_high": float(high)}
     return result
 

@@ -8,7 +8,7 @@ import pandas as pd
 from churn.features import FEATURES
 from churn.model_inputs import input_names, model_inputs
 from churn.params import closest, read_params, read_section
-from churn.schema import TARGET, read_schema
+from churn.schema import CUSTOMER, TARGET, read_schema
 from churn.script import InputError, replacing, run
 
 log = logging.getLogger("featurize")
@@ -35,9 +35,11 @@ def main(
     customers = pd.read_parquet(train)
     made = featurize(customers[[column.name for column in schema.columns]], **read_params("featurize", featurize))
     made.insert(0, TARGET, customers[TARGET].astype("int8"))
+    if schema.id and customers[schema.id.name].duplicated().any():
+        made.insert(1, CUSTOMER, pd.factorize(customers[schema.id.name])[0])
     with replacing(inputs) as temporary:
         made.to_parquet(temporary, index=False)
-    log.info("wrote %s: %d customers, %d inputs", inputs, len(made), made.shape[1] - 1)
+    log.info("wrote %s: %d customers", inputs, len(made))
 
 
 if __name__ == "__main__":

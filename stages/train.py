@@ -19,13 +19,13 @@ from pydantic import Field
 from sklearn.base import ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from churn.params import PARAMS, closest, read_params
-from churn.schema import TARGET
+from churn.schema import CUSTOMER, TARGET
 from churn.scores import scores
 from churn.script import InputError, replacing, run, write_json
 
@@ -52,9 +52,14 @@ def train(
     folds: Annotated[int, Field(ge=2)],
     seed: Annotated[int, Field(ge=0)],
 ) -> Trained:
-    """Cross-validate and fit model `name`; inputs (n, k), churned (n,) in {0, 1}. The same for any number of jobs."""
+    """Cross-validate and fit model `name`; inputs (n, k), churned (n,) in {0, 1}. The same for any number of jobs.
+
+    Rows of one customer, by the column CUSTOMER where there is one, stay in one fold.
+    """
+    customer, inputs = inputs.get(CUSTOMER), inputs.drop(columns=CUSTOMER, errors="ignore")
     model = pipeline(inputs, estimator(models[name], seed))
-    parts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(inputs, churned))
+    splitter = StratifiedKFold if customer is None else StratifiedGroupKFold
+    parts = list(splitter(folds, shuffle=True, random_state=seed).split(inputs, churned, customer))
     everyone = np.arange(len(inputs))
     # threads, not processes: tree building releases the GIL, and a process would import scikit-learn once more;
     # one BLAS thread, because the number of them changes the last digits

@@ -101,10 +101,15 @@ def as_typed(texts: pd.Series, part: Identifier, schema: Schema) -> pd.Series:
 
 
 def repeated_ids(texts: pd.DataFrame, schema: Schema, copies: pd.Series) -> pd.Series:
-    """Rows (n,) whose id stands in an earlier row that differs; whole copies do not count, preprocess drops them."""
+    """Rows (n,) whose id, at the same time where there is one, stands in an earlier row that differs.
+
+    Whole copies do not count, preprocess drops them; in a table of snapshots a customer stands once in each.
+    """
     if schema.id is None or schema.id.name not in texts:
         return pd.Series(False, texts.index)
-    return texts.loc[~copies, schema.id.name].dropna().duplicated().reindex(texts.index, fill_value=False)
+    key = [part.name for part in (schema.id, schema.time) if part and part.name in texts]
+    there = texts.loc[~copies & texts[schema.id.name].notna(), key]
+    return there.duplicated().reindex(texts.index, fill_value=False)
 
 
 # errors

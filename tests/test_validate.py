@@ -96,7 +96,7 @@ BROKEN = [
     (8, "churned", "Ye", f"{OUTCOME}, e.g. 'Ye' in row 8; {CORRECT}"),
     (9, "churned", None, f"are missing, e.g. in row 9; {FILL}"),
     (10, "customer_id", None, f"are missing, e.g. in row 10; {FILL}"),
-    (11, "customer_id", "C2", "stand in an earlier row that differs, e.g. 'C2' in row 11; keep one row per customer"),
+    (31, "customer_id", "C2", "stand in an earlier row that differs, e.g. 'C2' in row 31; keep one row per customer"),
     (12, "snapshot", "01.02.2024", "are no ISO 8601 dates, e.g. '01.02.2024' in row 12; correct the table"),
     (13, "snapshot", None, f"are missing, e.g. in row 13; {FILL}"),
 ]
@@ -168,7 +168,7 @@ def test_a_table_without_outcome_is_told_and_no_traceback(texts: pd.DataFrame) -
 
 def test_every_mistake_is_told_at_once_in_the_order_of_the_schema(texts: pd.DataFrame) -> None:
     broken = with_cell(with_cell(with_cell(texts, 1, "tenure", "abc"), 2, "tenure", "99"), 3, "tenure", None)
-    broken = with_cell(with_cell(broken, 4, "contract", "Day"), 5, "customer_id", "C9").drop(columns="senior")
+    broken = with_cell(with_cell(broken, 4, "contract", "Day"), 5, "customer_id", "C32").drop(columns="senior")
     assert [line.split("; ")[0].split(", ")[0] for line in checked(broken).errors] == [
         "column 'senior': the table has no header 'senior'",
         "column 'customer_id': 1 of 60 values stand in an earlier row that differs",
@@ -194,6 +194,13 @@ def test_whole_copies_of_a_row_are_a_warning_and_no_repeated_id(texts: pd.DataFr
         "2 of 62 rows repeat an earlier row in every column, e.g. row 61; preprocess drops them"
     ]
     assert (validation.stats["duplicate_rows"], validation.stats["duplicate_ids"]) == (2, 0)
+
+
+def test_a_customer_may_stand_in_every_snapshot_but_once(texts: pd.DataFrame) -> None:
+    again = texts.assign(snapshot="2024-02-01")
+    assert checked(pd.concat([texts, again])).stats["duplicate_ids"] == 0
+    untimed = Schema.model_validate({key: part for key, part in CONTENT.items() if key != "time"})
+    assert checked(pd.concat([texts, again]), untimed).stats["duplicate_ids"] == ROWS
 
 
 def test_a_copy_does_not_hide_an_id_whose_rows_differ(texts: pd.DataFrame) -> None:
