@@ -37,12 +37,13 @@ def track(what: str, tell: Callable[["Tracker"], None]) -> None:
     # else MLflow tries a server that is down for minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    logging.getLogger("urllib3").setLevel("ERROR")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's hints on types and sources of data
             tell(Tracker.connect(uri, experiment))
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
+        reason = (str(error).splitlines() or [""])[0][:120]
         sentence = f"{what} was not tracked at {uri}: {type(error).__name__}: {reason}"
         if required:
             raise InputError(f"{sentence}; start the server, or set tracking.required to false") from error
