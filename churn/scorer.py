@@ -63,8 +63,9 @@ class Scorer:
     def score(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """(n,) P(churned = 1) of columns as `columns()` gives them."""
         added = add_features(columns, self.features)
-        numbers = np.column_stack([added[name] for name in self.numbers]).astype("float32")
-        inputs = {"numbers": numbers}
+        inputs = {}
+        if self.numbers:
+            inputs["numbers"] = np.column_stack([added[name] for name in self.numbers]).astype("float32")
         if self.categories:
             inputs["categories"] = np.column_stack([filled(added[name]) for name in self.categories])
         return self.session.run(["churn_probability"], inputs)[0]

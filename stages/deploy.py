@@ -44,9 +44,9 @@ def export(model: Pipeline) -> onnx.ModelProto:
     slope, intercept = (fitted.slope, fitted.intercept) if isinstance(fitted, Calibrated) else (None, None)
     if "xgboost" in sys.modules:  # the model was made of it
         _register_xgboost()
-    inputs = [("numbers", FloatTensorType([None, len(add_features.numbers_)]))]
-    if add_features.categories_:
-        inputs.append(("categories", StringTensorType([None, len(add_features.categories_)])))
+    widths = (len(add_features.numbers_), len(add_features.categories_))
+    types = (("numbers", FloatTensorType), ("categories", StringTensorType))
+    inputs = [(name, kind([None, width])) for (name, kind), width in zip(types, widths, strict=True) if width]
     try:
         converted = convert_sklearn(
             fitted.model if isinstance(fitted, Calibrated) else fitted,

@@ -17,7 +17,7 @@ from churn.params import read_params, read_section
 from churn.profit import profit
 from churn.schema import TARGET, read_schema
 from churn.scores import BINS, Weighted, Weights, total
-from churn.script import InputError, replacing, run, write_json
+from churn.script import replacing, run, write_json
 
 log = logging.getLogger("evaluate")
 
@@ -196,14 +196,15 @@ def main(
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
     model = assemble(load_model(selected), customers, features, *(chosen[key] for key in calibration))
     inputs = model.named_steps["add_features"].transform(customers)
-    groups = {name: customers[name] if name in customers else inputs.get(name) for name in knobs["slices"]}
-    if unknown := [name for name, group in groups.items() if group is None]:
-        raise InputError(f"evaluate.slices has {unknown}; there are {sorted({*customers, *inputs})}")
+    there = {**customers.to_dict("series"), **inputs[inputs.columns.difference(customers.columns)].to_dict("series")}
+    groups = pd.DataFrame({name: there[name] for name in knobs["slices"] if name in there})
+    if skipped := [name for name in knobs["slices"] if name not in there]:
+        log.warning("skipped the slices %s: the table has not the columns; it has %s", skipped, list(there))
     p = model.predict_proba(customers)[:, 1]
     p_baseline = load_model(candidates / knobs["baseline"] / "model.joblib").predict_proba(inputs)[:, 1]
     threshold = chosen["threshold"]
     result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, money, **knobs)
-    by_slice = slice_scores(churned, p, pd.DataFrame(groups), result, knobs["resamples"], knobs["seed"])
+    by_slice = slice_scores(churned, p, groups, result, knobs["resamples"], knobs["seed"])
     result["slices_worse"] = int(by_slice["worse"].sum())
     tables = {
         **curves(churned, p, threshold),

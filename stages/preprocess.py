@@ -19,12 +19,13 @@ def preprocess(
     texts: pd.DataFrame,
     schema: Schema,
     *,
+    drop_duplicates: bool,
     split: Literal["auto", "stratified", "time"],
     test_size: Annotated[float, Field(gt=0, lt=1)],
     seed: Annotated[int, Field(ge=0)],
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """Train and test customers in their types, the target as `churned`, and what was dropped, counted by reason."""
-    once = texts.drop_duplicates()
+    once = texts.drop_duplicates() if drop_duplicates else texts
     table = customers(once, schema).rename(columns={schema.target.name: TARGET})
     if split == "time" and schema.time is None:
         raise InputError("preprocess.split is 'time' but the schema has no time column; name one or use 'stratified'")

@@ -142,6 +142,9 @@ def main(
         there = list(knobs["models"])
         raise InputError(f"{PARAMS}: train.models has no '{name}'{closest(name, there)}; it has {there}")
     frame = pd.read_parquet(inputs)
+    rarest = int(frame[TARGET].value_counts().min())
+    if rarest < knobs["folds"]:
+        raise InputError(f"{inputs} has {rarest} customers of one outcome, fewer than train.folds {knobs['folds']}")
     try:
         trained = train(frame.drop(columns=TARGET), frame[TARGET].to_numpy(), name, **knobs)
     except (InputError, ValueError, TypeError) as error:

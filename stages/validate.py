@@ -233,7 +233,7 @@ def repeated_rows(copies: pd.Series) -> Iterator[str]:
     if copies.any():
         yield (
             f"{copies.sum()} of {len(copies)} rows repeat an earlier row in every column, "
-            f"e.g. row {copies.argmax() + 1}; preprocess drops them"
+            f"e.g. row {copies.argmax() + 1}; preprocess.drop_duplicates drops them"
         )
 
 

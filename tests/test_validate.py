@@ -191,7 +191,7 @@ def test_whole_copies_of_a_row_are_a_warning_and_no_repeated_id(texts: pd.DataFr
     validation = checked(pd.concat([texts, texts.iloc[:2]]))
     assert validation.errors == []
     assert validation.warnings == [
-        "2 of 62 rows repeat an earlier row in every column, e.g. row 61; preprocess drops them"
+        "2 of 62 rows repeat an earlier row in every column, e.g. row 61; preprocess.drop_duplicates drops them"
     ]
     assert (validation.stats["duplicate_rows"], validation.stats["duplicate_ids"]) == (2, 0)
 
