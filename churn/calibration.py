@@ -12,17 +12,27 @@ def stretch(p: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 def fit_calibration(churned: np.ndarray, p: np.ndarray) -> tuple[float, float]:
     """Slope and intercept of highest likelihood, by Newton's method; churned (n,) in {0, 1}, both outcomes there."""
-    x, beta = logit(p), np.array([1.0, 0.0])
-    for _ in range(50):
+    x, beta = logit(p), np.array([0.0, 0.0])
+    best = log_likelihood(churned, beta[0] * x + beta[1])
+    for _ in range(100):
         q = sigmoid(beta[0] * x + beta[1])
         w, off = q * (1 - q), churned - q
         curvature = np.array([[(w * x * x).sum(), (w * x).sum()], [(w * x).sum(), w.sum()]])
-        # the ridge stops outcomes that p separates perfectly from sending the slope to infinity
+        # the ridge is for a constant p, and for a p that separates the outcomes and would send the slope to infinity
         step = np.linalg.solve(curvature + 1e-6 * np.eye(2), np.array([(off * x).sum(), off.sum()]))
-        beta = beta + step
+        # a whole step can overshoot where p is far off: halve it until it is uphill
+        while (found := log_likelihood(churned, (beta[0] + step[0]) * x + beta[1] + step[1])) < best:
+            step = step / 2
+            if np.abs(step).max() < 1e-12:
+                return float(beta[0]), float(beta[1])
+        beta, best = beta + step, found
         if np.abs(step).max() < 1e-10:
             break
     return float(beta[0]), float(beta[1])
+
+
+def log_likelihood(churned: np.ndarray, log_odds: np.ndarray) -> float:
+    return float((churned * log_odds - np.logaddexp(0, log_odds)).sum())
 
 
 def logit(p: np.ndarray) -> np.ndarray:
@@ -31,4 +41,4 @@ def logit(p: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return np.exp(-np.logaddexp(0, -x))  # 1 / (1 + exp(-x)) without overflow

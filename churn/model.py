@@ -99,6 +99,9 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         """Nothing is left to fit; scikit-learn asks for the method."""
         return self
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
     @property
     def classes_(self) -> np.ndarray:
         return self.model.classes_

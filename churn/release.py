@@ -66,7 +66,8 @@ def open_release(folder: Path) -> Release:
     manifest = _read(folder / MANIFEST)
     if not isinstance(newer := manifest.get("format"), int) or newer > FORMAT:
         raise ReleaseError(f"release {folder} has format {newer}, this code reads up to {FORMAT}; update the code")
-    recorded = manifest.get("sha256", {})
+    if not isinstance(recorded := manifest.get("sha256"), dict):
+        raise ReleaseError(f"release {folder}: {MANIFEST} has no checksums; deploy it again")
     if missing := [name for name in FILES if name not in recorded or not (folder / name).is_file()]:
         raise ReleaseError(f"release {folder} lacks {missing}; deploy it again")
     if changed := [name for name in FILES if file_hash(folder / name) != recorded[name]]:

@@ -42,7 +42,7 @@ class Scorer:
         p = scorer.probabilities([line["customer"] for line in golden])
         gap = np.abs(p - [line["churn_probability"] for line in golden])
         if not (gap <= GOLDEN_TOLERANCE).all():
-            worst = int(np.nanargmax(gap))
+            worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
             raise ReleaseError(
                 f"release {folder}: golden customer {worst + 1} scores {p[worst]:.7f}, "
                 f"recorded is {golden[worst]['churn_probability']:.7f}; deploy it again"

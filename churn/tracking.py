@@ -62,9 +62,10 @@ class Tracker:
     @classmethod
     def connect(cls, uri: str, experiment: str) -> "Tracker":
         from filelock import FileLock
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, set_tracking_uri
 
         logging.getLogger("mlflow").setLevel("WARNING")
+        set_tracking_uri(uri)  # the registry resolves models:/ there, whatever the client was told
         local = uri.startswith("sqlite:")
         # two processes must not create the same SQLite tables at once
         lock = Path(tempfile.gettempdir()) / f"mlflow-{sha256(uri.encode()).hexdigest()[:16]}.lock"

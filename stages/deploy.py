@@ -146,7 +146,7 @@ def prove(scorer: Scorer, model: Pipeline, customers: Mapping[str, pd.DataFrame]
     for source, rows in customers.items():
         gaps = np.abs(scorer.probabilities(records(rows)) - model.predict_proba(rows)[:, 1])
         if not (gaps <= TOLERANCE).all():
-            worst = int(np.nanargmax(np.where(np.isnan(gaps), np.inf, gaps)))
+            worst = int(np.argmax(np.where(np.isnan(gaps), np.inf, gaps)))
             raise InputError(
                 f"the ONNX graph differs from the pipeline by {gaps[worst]:.2e} (allowed {TOLERANCE:.0e}) "
                 f"in row {worst + 1} of the {source} customers; {(~(gaps <= TOLERANCE)).sum()} of {len(gaps)} differ"

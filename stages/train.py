@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from pydantic import Field
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -107,6 +107,8 @@ def estimator(spec: Mapping[str, Any], seed: int) -> ClassifierMixin:
         cls = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError):
         raise InputError(f"estimator is {path!r}; expected an import path like sklearn.svm.SVC, or members") from None
+    if not (isinstance(cls, type) and issubclass(cls, BaseEstimator) and hasattr(cls, "predict_proba")):
+        raise InputError(f"estimator is {path!r}, which has no predict_proba; expected a scikit-learn classifier")
     known = cls().get_params()
     for knob in knobs:
         if knob not in known:
@@ -147,7 +149,7 @@ def main(
         raise InputError(f"{inputs} has {rarest} customers of one outcome, fewer than train.folds {knobs['folds']}")
     try:
         trained = train(frame.drop(columns=TARGET), frame[TARGET].to_numpy(), name, **knobs)
-    except (InputError, ValueError, TypeError) as error:
+    except (InputError, ValueError, TypeError, AttributeError) as error:
         # scikit-learn names the parameter and the values it takes
         raise InputError(f"{PARAMS}: train.models.{name} {' '.join(str(error).split())}") from error
     mean = summary(trained)

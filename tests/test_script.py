@@ -1,12 +1,24 @@
-"""A command ends with one line per mistake and exit status 1; a bug keeps its traceback."""
+"""A command ends with one line per mistake and exit status 1; files are written whole or not at all."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from churn.script import InputError, run
+from churn.script import InputError, replacing, rounded, run, write_json, write_text
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+# commands
 
 
 def failing(error: Exception) -> Callable[[], None]:
@@ -49,3 +61,50 @@ def test_a_command_that_succeeds_returns(caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level(logging.INFO)
     run(lambda: logging.getLogger("load").info("done"), "load")
     assert caplog.messages == ["done"]
+
+
+# files
+
+
+def test_a_failing_writer_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_under_the_name_until_the_writer_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "table.csv.gz"
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+        assert temporary.suffix == ".gz"
+    assert [p.name for p in path.parent.iterdir()] == ["table.csv.gz"]
+
+
+def test_text_is_utf8_with_unix_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "é\n")
+    assert (tmp_path / "a").read_bytes() == b"\xc3\xa9\n"
+
+
+def test_json_keeps_key_order_and_rounds_floats(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 0.1234567, "a": [1, True, -0.0, None]})
+    text = (tmp_path / "a.json").read_text()
+    assert text.split() == ["{", '"b":', "0.123457,", '"a":', "[", "1,", "true,", "0.0,", "null", "]", "}"]
+    assert text.endswith("}\n")
+
+
+def test_a_number_that_json_lacks_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"p": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@given(JSON)
+def test_rounding_is_idempotent_and_keeps_the_shape(value: object) -> None:
+    once = rounded(value, 6)
+    assert rounded(once, 6) == once
+    assert json.loads(json.dumps(rounded(value, 400))) == value

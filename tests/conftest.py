@@ -1,0 +1,94 @@
+"""What tests share: one profile for hypothesis, and one small reproduction of the whole pipeline in a temporary folder.
+
+Nothing here touches the repository. Stages are imported in the fixtures: a test of numpy alone starts at once.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+
+# the same examples in every run, and nothing written beside the code
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "hypothesis"))
+settings.register_profile("fast", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("fast")
+
+
+def with_knobs(params: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
+    """`params` with the values of dotted names, `{"train.folds": 3}`, replaced or added."""
+    for dotted, value in knobs.items():
+        *sections, key = dotted.split(".")
+        inside = params
+        for section in sections:
+            inside = inside[section]
+        inside[key] = value
+    return params
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all stages but deploy ran, with the repository's params made small; read it, do not write."""
+    from stages import evaluate, featurize, load, preprocess, select, simulate, train
+
+    folder = tmp_path_factory.mktemp("project")
+    small = {
+        "data.path": str(folder / "data/raw/customers.csv"),
+        "data.schema": str(folder / "schemas/telco.yaml"),
+        "simulate.customers": 600,
+        "train.folds": 3,
+        **{f"train.models.{m}.n_estimators": 15 for m in ("random_forest", "gradient_boosting", "xgboost")},
+        "train.models.blend.members.xgboost.n_estimators": 15,
+        "evaluate.resamples": 100,
+        "deploy.reference": 200,
+    }
+    params = with_knobs(yaml.safe_load((ROOT / "params.yaml").read_text()), small)
+    (folder / "schemas").mkdir()
+    shutil.copy(ROOT / "schemas/telco.yaml", folder / "schemas")
+    shutil.copy(ROOT / "requirements.txt", folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for command in ("init -q", "add params.yaml", "-c user.name=t -c user.email=t@t commit -q --no-verify -m params"):
+        subprocess.run(["git", *command.split()], cwd=folder, check=True)
+    with contextlib.chdir(folder):
+        for stage in (simulate, load, preprocess, featurize):
+            stage.main()
+        for name in params["train"]["models"]:
+            train.main(name)
+        select.main()
+        evaluate.main()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def released(project: Path) -> Path:
+    """The project's release bundle, tracked by MLflow on SQLite in the project; models/again is its twin."""
+    from stages import deploy
+
+    with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME"):
+            patch.delenv(name, raising=False)
+        deploy.main()
+        deploy.main(folder=Path("models/again"))
+    return project / "models/release"
+
+
+@pytest.fixture
+def elsewhere(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Go to an empty folder whose params.yaml is the project's with some knobs changed."""
+
+    def go(knobs: dict[str, Any] | None = None) -> Path:
+        monkeypatch.chdir(tmp_path)
+        params = with_knobs(yaml.safe_load((project / "params.yaml").read_text()), knobs or {})
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        return tmp_path
+
+    return go

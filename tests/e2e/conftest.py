@@ -1,0 +1,102 @@
+"""What the end-to-end tests share: a copy of the repository in which `dvc repro` ran once, and commands run in copies.
+
+A copy holds what git tracks and what it would add, as it is on disk: a developer tests what they have.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, with_knobs
+from tests.verify import environment, git
+
+TELCO = ROOT / "../shared/data/telco_customer_churn.csv"
+
+
+def command(folder: Path, *words: str, timeout: float = 300, status: int | None = 0, **more: str) -> str:
+    """stdout and stderr of a command in `folder`, which must end with exit status `status` (None: any but 0)."""
+    done = subprocess.run(
+        words, cwd=folder, env=environment(**more), stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=timeout
+    )
+    as_expected = done.returncode == status if status is not None else done.returncode != 0
+    assert as_expected, f"{' '.join(words)} ended with exit status {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+def ran(output: str) -> list[str]:
+    """The stages that `dvc repro` or `dvc exp run` ran, in order."""
+    return re.findall(r"^Running stage '(.+)':$", output, re.MULTILINE)
+
+
+def set_knobs(folder: Path, **knobs: object) -> None:
+    """Change knobs of params.yaml; a name is dotted, with __ for the dot."""
+    path = folder / "params.yaml"
+    dotted = {name.replace("__", "."): value for name, value in knobs.items()}
+    path.write_text(yaml.safe_dump(with_knobs(yaml.safe_load(path.read_text()), dotted), sort_keys=False))
+
+
+def commit(folder: Path, message: str) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
+
+
+def copy_of_repository(folder: Path) -> Path:
+    """A repository of one commit in the new `folder`."""
+    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    for key, value in {"user.name": "tests", "user.email": "tests@localhost", "commit.gpgSign": "false"}.items():
+        git(folder, "config", key, value)
+    commit(folder, "the repository as it is on disk")
+    return folder
+
+
+def reproduce(original: Path, folder: Path, threads: int) -> Path:
+    """A copy in which `dvc repro` ran with that many threads, committed; HEAD~1 is what was there before."""
+    shutil.copytree(original, folder)
+    knobs = {"PYTHONHASHSEED": str(threads), "OMP_NUM_THREADS": str(threads), "LOKY_MAX_CPU_COUNT": str(threads)}
+    command(folder, "dvc", "repro", timeout=600, **knobs)
+    commit(folder, "dvc repro")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_site_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What DVC remembers of a folder stays out of the user's: copies come and go."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("dvc")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The copy of the repository, taken once, in which nothing ran; read it, do not write."""
+    return copy_of_repository(tmp_path_factory.mktemp("original") / "repository")
+
+
+@pytest.fixture(scope="session")
+def reproduced(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reproduced copy; read it, do not write."""
+    return reproduce(original, tmp_path_factory.mktemp("reproduced") / "repository", threads=1)
+
+
+@pytest.fixture(scope="module")
+def clone(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the reproduced one for the tests of one file."""
+    return shutil.copytree(reproduced, tmp_path_factory.mktemp("clone") / "repository")
+
+
+@pytest.fixture
+def restored(clone: Path) -> Iterator[Path]:
+    """The clone, its files put back to the commit after the test."""
+    yield clone
+    git(clone, "reset", "--quiet", "--hard")
+    git(clone, "clean", "--quiet", "--force", "-d")

@@ -1,0 +1,206 @@
+"""dvc.yaml says what the code does: deps are imports, files are main()'s arguments, params are the sections read."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache, reduce
+from itertools import chain
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+SCRIPTS = sorted(str(p.relative_to(ROOT)) for folder in ("churn", "stages") for p in (ROOT / folder).rglob("*.py"))
+
+# section -> why no stage declares it
+UNDECLARED = {
+    "data": "stages depend on the files it names, through ${data.path} and ${data.schema}; load declares it",
+    "tracking": "it says where MLflow is told of a result and changes none",
+}
+# stage -> a dep it waits for and does not read
+GATES = {"preprocess": "metrics/validate.json"}  # a table that failed its checks comes no further
+# script -> why it is nobody's dep
+OUTSIDE = {
+    "churn/__init__.py": "empty",
+    "stages/__init__.py": "empty",
+    "churn/draft_schema.py": "a command for people, before there is a schema to run with",
+}
+
+
+def expanded(stage: dict[str, Any], key: str) -> dict[str, Any]:
+    """`stage` with ${key} and the ${dotted.names} of params.yaml filled in, as DVC does it."""
+
+    def fill(found: re.Match[str]) -> str:
+        return key if found[1] == "key" else str(reduce(getitem, found[1].split("."), PARAMS))
+
+    filled: dict[str, Any] = yaml.safe_load(re.sub(r"\$\{([^}]+)\}", fill, yaml.safe_dump(stage)))
+    return filled
+
+
+def stages() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, stage in PIPELINE["stages"].items():
+        if "foreach" in stage:
+            assert stage["foreach"] == f"${{{name}.models}}"  # so every model has a stage
+            yield from ((f"{name}@{key}", stage["do"]) for key in PARAMS[name]["models"])
+        else:
+            yield name, stage
+
+
+TEMPLATES = dict(stages())
+STAGES = {stage: expanded(template, stage.partition("@")[2]) for stage, template in TEMPLATES.items()}
+each_stage = pytest.mark.parametrize("stage", STAGES)
+
+
+def entries(stage: str, *kinds: str) -> dict[str, dict[str, Any]]:
+    """Path -> options of the stage's deps, outs, metrics or plots."""
+    listed = [entry for kind in kinds for entry in STAGES[stage].get(kind, [])]
+    return {path: options for e in listed for path, options in (e if isinstance(e, dict) else {e: {}}).items()}
+
+
+def from_params(stage: str) -> dict[str, str]:
+    """Those deps that params.yaml names, ${data.path} or ${data.schema}, and what they stand for."""
+    written = zip(TEMPLATES[stage]["deps"], STAGES[stage]["deps"], strict=True)
+    return {template: dep for template, dep in written if template.startswith("${data.")}
+
+
+def script(stage: str) -> str:
+    return f"stages/{stage.partition('@')[0]}.py"
+
+
+@cache
+def tree(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+def modules(path: str) -> Iterator[str]:
+    """Every module that `path` imports, also inside functions; for `from a import b` both a and a.b."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports relatively; name the package"
+            yield from (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def closure(path: str) -> set[str]:
+    """`path` and every local script it imports, directly or further on."""
+    found, waiting = set(), [path]
+    while waiting:
+        found.add(current := waiting.pop())
+        files = {f"{module.replace('.', '/')}.py" for module in modules(current)}
+        waiting += sorted(files & set(SCRIPTS) - found)
+    return found
+
+
+def sections(path: str) -> set[str]:
+    """The sections that `path` and its closure read from params.yaml."""
+    calls = (node for file in closure(path) for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
+    read = (c for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("read_params", "read_section"))
+    return {c.args[0].value for c in read if isinstance(c.args[0], ast.Constant)} - {"section"}
+
+
+def main_of(path: str) -> ast.FunctionDef:
+    return next(node for node in tree(path).body if isinstance(node, ast.FunctionDef) and node.name == "main")
+
+
+def same(declared: str, argument: str) -> bool:
+    """Whether both are one file, or one is the folder, which has no suffix, that the other lies in."""
+    a, b = Path(declared), Path(argument)
+    return a == b or (not b.suffix and b in a.parents) or (not a.suffix and a in b.parents)
+
+
+@each_stage
+def test_code_deps_are_the_imports(stage: str) -> None:
+    deps = entries(stage, "deps")
+    assert {dep for dep in deps if dep.endswith(".py")} == closure(script(stage))
+
+
+@each_stage
+def test_no_dep_is_listed_twice(stage: str) -> None:
+    deps = STAGES[stage]["deps"]
+    assert len(deps) == len(set(deps))
+
+
+@each_stage
+def test_files_are_the_arguments_of_main(stage: str) -> None:
+    listed = entries(stage, "deps", "outs", "metrics", "plots")
+    files = {file for file in listed if not file.endswith(".py")} - {*from_params(stage).values(), GATES.get(stage)}
+    arguments = [str(ast.literal_eval(default.args[0])) for default in main_of(script(stage)).args.defaults]  # type: ignore[attr-defined]
+    assert not [file for file in files if not any(same(file, argument) for argument in arguments)]
+    assert not [argument for argument in arguments if not any(same(file, argument) for file in files)]
+
+
+@each_stage
+def test_who_reads_the_table_or_the_schema_depends_on_it(stage: str) -> None:
+    nodes = list(ast.walk(tree(script(stage))))
+    words = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    words |= {argument.arg for node in nodes if isinstance(node, ast.arguments) for argument in node.kwonlyargs}
+    read = words & {"path", "schema"} if "data" in sections(script(stage)) else set()
+    assert set(from_params(stage)) == {f"${{data.{key}}}" for key in read}
+
+
+@each_stage
+def test_what_a_stage_reads_another_one_writes(stage: str) -> None:
+    read = {dep for dep in STAGES[stage]["deps"] if not dep.endswith(".py")} - set(from_params(stage).values())
+    written = list(chain(*(entries(other, "outs", "metrics", "plots") for other in STAGES if other != stage)))
+    assert not [dep for dep in read if not any(same(dep, path) for path in written)]
+
+
+@each_stage
+def test_params_are_the_sections_that_are_read(stage: str) -> None:
+    name, _, key = stage.partition("@")
+    expected = {s for s in sections(script(stage)) if s not in UNDECLARED or name == "load"}
+    if key:  # an edit of one model must not run the others
+        expected |= {f"{name}.{knob}" for knob in PARAMS[name] if knob != "models"} | {f"{name}.models.{key}"}
+        expected -= {name}
+    assert set(STAGES[stage]["params"]) == expected
+
+
+@each_stage
+def test_a_stage_runs_as_the_module_of_its_name(stage: str) -> None:
+    name, _, key = stage.partition("@")
+    assert STAGES[stage]["cmd"] == f"python -m stages.{name} {key}".rstrip()
+    assert STAGES[stage]["desc"]
+
+
+@each_stage
+def test_metrics_and_plots_are_files_of_git(stage: str) -> None:
+    assert all(options.get("cache") is False for options in entries(stage, "metrics", "plots").values())
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git alone knows what it tracks")
+def test_what_git_tracks_dvc_does_not_cache() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = [path for path in listed.splitlines() if not path.endswith(".gitignore")]
+    outs = {p: o for stage in STAGES for p, o in entries(stage, "outs", "metrics", "plots").items()}
+    cached = [Path(path) for path, options in outs.items() if options.get("cache", True)]
+    assert not [path for path in tracked for out in cached if out == Path(path) or out in Path(path).parents]
+
+
+def test_every_plot_draws_a_file_that_a_stage_writes() -> None:
+    written = list(chain(*(entries(stage, "outs", "metrics", "plots") for stage in STAGES)))
+    drawn = [path for plot in PIPELINE["plots"] for options in plot.values() for path in options["y"]]
+    assert not [path for path in drawn if not any(same(out, path) for out in written)]
+
+
+def test_every_section_is_read_by_somebody() -> None:
+    read = set().union(*(sections(script(stage)) for stage in STAGES))
+    assert {section.partition(".")[0] for section in read} == set(PARAMS)
+
+
+def test_every_script_is_a_dep_of_somebody() -> None:
+    deps = set(chain(*(entries(stage, "deps") for stage in STAGES)))
+    assert set(SCRIPTS) - deps == set(OUTSIDE)
+    assert not [path for path, why in OUTSIDE.items() if why == "empty" and (ROOT / path).read_text()]
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_the_arrows_are_kept(path: str) -> None:
+    known = {module.partition(".")[0] for module in modules(path)} & {"churn", "stages", "serve", "monitoring", "tests"}
+    assert known <= {"churn"}

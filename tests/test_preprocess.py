@@ -1,0 +1,173 @@
+"""preprocess: typed customers, copies and foreign columns dropped and counted, and a test set that nobody has seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import train_test_split
+
+from churn.schema import TARGET, Schema
+from churn.script import InputError
+from stages.preprocess import main, preprocess
+
+KNOBS: dict[str, Any] = {"drop_duplicates": True, "split": "auto", "test_size": 0.2, "seed": 42}
+PLAIN: dict[str, Any] = {
+    "id": {"name": "customer_id"},
+    "target": {"name": "left", "positive": "Yes", "negative": "No"},
+    "drop": [{"source": "reason", "why": "known later"}],
+    "columns": [
+        {"name": "tenure", "type": "number"},
+        {"name": "partner", "type": "boolean", "positive": "Yes", "negative": "No", "nullable": True},
+        {"name": "contract", "type": "category"},
+    ],
+}
+SCHEMA = Schema.model_validate(PLAIN)
+TIMED = Schema.model_validate(PLAIN | {"time": {"name": "snapshot_date"}})
+
+
+def texts(n: int = 60, **columns: Any) -> pd.DataFrame:
+    """n customers as load writes them, a third of them gone."""
+    table = {
+        "customer_id": [f"C{i:03}" for i in range(n)],
+        "left": ["Yes" if i % 3 == 0 else "No" for i in range(n)],
+        "tenure": [str(i) for i in range(n)],
+        "partner": ["Yes", "No", None] * (n // 3),
+        "contract": ["One year", "Two year"] * (n // 2),
+    }
+    return pd.DataFrame(table | columns, dtype="str")
+
+
+def dated(n: int = 60, a_day: int = 5, seed: int = 0) -> pd.DataFrame:
+    """Customers in any order, `a_day` of them on each date."""
+    days = [f"2024-01-{1 + i // a_day:02}" for i in range(n)]
+    return texts(n, snapshot_date=np.random.default_rng(seed).permutation(days))
+
+
+# what is kept
+
+
+def test_columns_come_in_their_types_and_the_target_as_churned() -> None:
+    train, test, _ = preprocess(texts(), SCHEMA, **KNOBS)
+    assert train.dtypes.astype(str).to_dict() == {
+        "customer_id": "str", TARGET: "boolean", "tenure": "float64", "partner": "boolean", "contract": "str",
+    }  # fmt: skip
+    assert (test.dtypes == train.dtypes).all()
+    row = train[train["customer_id"] == "C003"].iloc[0]
+    assert row.tolist() == ["C003", True, 3.0, True, "Two year"]
+
+
+def test_copies_of_a_row_are_dropped_and_counted() -> None:
+    table = pd.concat([texts(), texts().head(4)], ignore_index=True)
+    train, test, dropped = preprocess(table, SCHEMA, **KNOBS)
+    assert dropped["duplicate_rows"] == 4
+    assert sorted([*train["customer_id"], *test["customer_id"]]) == texts()["customer_id"].tolist()
+
+
+def test_copies_may_be_customers_of_their_own() -> None:
+    table = pd.concat([texts(), texts().head(4)], ignore_index=True)
+    train, test, dropped = preprocess(table, SCHEMA, **KNOBS | {"drop_duplicates": False})
+    assert (dropped["duplicate_rows"], len(train) + len(test)) == (0, 64)
+
+
+def test_a_row_that_differs_in_one_cell_is_no_copy() -> None:
+    table = pd.concat([texts(), texts().head(1).assign(tenure="99")], ignore_index=True)
+    assert preprocess(table, SCHEMA, **KNOBS)[2]["duplicate_rows"] == 0
+
+
+def test_leaks_and_unknown_columns_are_dropped_and_counted() -> None:
+    train, test, dropped = preprocess(texts(reason="moved", colour="red", city="x"), SCHEMA, **KNOBS)
+    assert dropped == {"duplicate_rows": 0, "leak_columns": 1, "unknown_columns": 2}
+    assert not {"reason", "colour", "city"} & {*train, *test}
+
+
+# the split
+
+
+def test_the_stratified_split_is_scikit_learn_s_row_for_row() -> None:
+    train, test, _ = preprocess(texts(), SCHEMA, **KNOBS)
+    expected = train_test_split(texts(), test_size=0.2, stratify=texts()["left"], random_state=42)
+    assert [split["customer_id"].tolist() for split in (train, test)] == [s["customer_id"].tolist() for s in expected]
+    assert train[TARGET].mean() == test[TARGET].mean() == 1 / 3
+
+
+def test_the_seed_is_that_of_the_split() -> None:
+    one, other = (preprocess(texts(), SCHEMA, **KNOBS | {"seed": seed})[1] for seed in (1, 2))
+    assert set(one["customer_id"]) != set(other["customer_id"])
+
+
+@pytest.mark.parametrize("split", ["auto", "time"])
+@pytest.mark.parametrize("test_size", [0.1, 0.2, 0.33])
+def test_the_newest_rows_are_the_test_and_no_date_is_on_both_sides(split: str, test_size: float) -> None:
+    train, test, _ = preprocess(dated(), TIMED, **KNOBS | {"split": split, "test_size": test_size})
+    assert train["snapshot_date"].max() < test["snapshot_date"].min()
+    assert len(train) + len(test) == 60
+    assert 60 * test_size - 1 <= len(test) < 60 * test_size + 5  # whole days
+
+
+def test_a_time_column_may_be_left_out_of_the_split() -> None:
+    train, test, _ = preprocess(dated(), TIMED, **KNOBS | {"split": "stratified"})
+    assert train["snapshot_date"].max() > test["snapshot_date"].min()
+    assert len(test) == 12
+
+
+def test_splits_are_numbered_anew() -> None:
+    for split in preprocess(dated(), TIMED, **KNOBS)[:2]:
+        assert split.index.tolist() == list(range(len(split)))
+
+
+def test_a_split_in_time_needs_a_time_column() -> None:
+    with pytest.raises(InputError, match=r"split is 'time' but the schema has no time column; name one"):
+        preprocess(texts(), SCHEMA, **KNOBS | {"split": "time"})
+
+
+def test_one_date_cannot_be_split() -> None:
+    with pytest.raises(InputError, match=r"'snapshot_date': no date has both outcomes on both sides; set preprocess"):
+        preprocess(texts(snapshot_date="2024-01-01"), TIMED, **KNOBS)
+
+
+def test_newest_customers_of_one_outcome_cannot_be_the_test() -> None:
+    rows = dated().sort_values("snapshot_date")
+    rows.loc[rows.index[-20:], "left"] = "No"
+    with pytest.raises(InputError, match="no date has both outcomes on both sides"):
+        preprocess(rows, TIMED, **KNOBS)
+
+
+def test_too_few_leavers_to_split_are_one_line() -> None:
+    table = texts(6, left=["Yes", "No", "No", "No", "No", "No"])
+    with pytest.raises(InputError, match=r"^6 customers do not split with preprocess.test_size 0.2: The least popul"):
+        preprocess(table, SCHEMA, **KNOBS)
+
+
+# the command
+
+
+def test_the_files_hold_the_splits_and_the_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(json.dumps({"data": {"schema": "my.yaml"}, "preprocess": KNOBS}))
+    Path("my.yaml").write_text(json.dumps(PLAIN))
+    pd.concat([texts(), texts().head(3)]).to_parquet("loaded.parquet")
+    for twin in ("a", "b"):
+        main(Path("loaded.parquet"), *(Path(twin, f"{name}") for name in ("train.parquet", "test.parquet", "m.json")))
+    assert len(pd.read_parquet("a/train.parquet")) == 48
+    assert json.loads(Path("a/m.json").read_text()) == {
+        "rows": 63, "train_rows": 48, "test_rows": 12,
+        "dropped_duplicate_rows": 3, "dropped_leak_columns": 0, "dropped_unknown_columns": 0,
+    }  # fmt: skip
+    assert [path.read_bytes() for path in sorted(Path("a").iterdir())] == [
+        path.read_bytes() for path in sorted(Path("b").iterdir())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"), [("split", "random"), ("test_size", 0), ("test_size", 1), ("seed", -1)], ids=str
+)
+def test_a_knob_out_of_range_is_named(knob: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(json.dumps({"data": {"schema": "my.yaml"}, "preprocess": KNOBS | {knob: value}}))
+    Path("my.yaml").write_text(json.dumps(PLAIN))
+    texts().to_parquet("loaded.parquet")
+    with pytest.raises(InputError, match=rf"^params.yaml: preprocess.{knob} is "):
+        main(Path("loaded.parquet"))
