@@ -41,7 +41,9 @@ LIBRARIES = ("numpy", "pandas", "scikit-learn", "xgboost-cpu", "skl2onnx", "onnx
 def export(model: Pipeline) -> onnx.ModelProto:
     """The fitted part of `model` as a graph from (n, k) numbers and (n, m) categories to (n,) churn_probability."""
     add_features, fitted = model.named_steps["add_features"], model.named_steps["model"]
-    slope, intercept = (fitted.slope, fitted.intercept) if isinstance(fitted, Calibrated) else (None, None)
+    calibrated = isinstance(fitted, Calibrated)
+    slope, intercept = (fitted.slope, fitted.intercept) if calibrated else (None, None)
+    fitted_alone = fitted.model if calibrated else fitted
     if "xgboost" in sys.modules:  # the model was made of it
         _register_xgboost()
     widths = (len(add_features.numbers_), len(add_features.categories_))
@@ -49,14 +51,15 @@ def export(model: Pipeline) -> onnx.ModelProto:
     inputs = [(name, kind([None, width])) for (name, kind), width in zip(types, widths, strict=True) if width]
     try:
         converted = convert_sklearn(
-            fitted.model if isinstance(fitted, Calibrated) else fitted,
+            fitted_alone,
             name="churn",
             initial_types=inputs,
             options={"zipmap": False},
             target_opset={"": 21, "ai.onnx.ml": 3},
         )
     except Exception as error:  # the converters raise whatever they like
-        raise InputError(f"the model has no ONNX form: {' '.join(str(error).split())[:300]}; select another") from error
+        kind, reason = type(fitted_alone[-1]).__name__, " ".join(str(error).split())[:200]
+        raise InputError(f"{kind} has no ONNX form, take it out of train.models: {reason}") from error
     graph = converted.graph
     constants, nodes = _churn_probability(slope, intercept)
     graph.initializer.extend(constants)

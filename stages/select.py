@@ -122,7 +122,7 @@ def by_threshold(churned: np.ndarray, p: np.ndarray, money: Mapping[str, float])
                 "threshold": threshold,
                 "profit": profit(churned, flagged, **money).mean(),
                 "f1": 2 * caught / (n_flagged + n_churned),
-                "precision": caught / n_flagged if n_flagged else 1.0,
+                "precision": caught / n_flagged if n_flagged else 0.0,
                 "recall": caught / n_churned,
             }
         )

@@ -144,7 +144,7 @@ def test_each_threshold_has_its_profit_f1_precision_and_recall() -> None:
     assert len(table) == 199
     # three flagged, two of them leave: 2 * (.3 * 400 - 40) - 40 over five customers
     assert table.loc[0.5].tolist() == pytest.approx([24, 0.8, 2 / 3, 1])
-    assert table.loc[0.95].tolist() == pytest.approx([0, 0, 1, 0])
+    assert table.loc[0.95].tolist() == pytest.approx([0, 0, 0, 0])
     assert table.loc[0.9].tolist() == pytest.approx([16, 2 / 3, 1, 0.5])  # p equal to the threshold is flagged
 
 
