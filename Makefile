@@ -37,5 +37,5 @@ bench: setup ## the benchmarks, as ratios against baselines measured in the same
 	python -m benchmarks.pipeline
 
 lock: ## pin requirements.in into requirements.txt (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url --generate-hashes \
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--custom-compile-command "make lock" requirements.in -o requirements.txt
