@@ -67,5 +67,5 @@ class Scorer:
         if self.numbers:
             inputs["numbers"] = np.column_stack([added[name] for name in self.numbers]).astype("float32")
         if self.categories:
-            inputs["categories"] = np.column_stack([filled(added[name]) for name in self.categories])
+            inputs["categories"] = filled(np.column_stack([added[name] for name in self.categories]))
         return self.session.run(["churn_probability"], inputs)[0]
