@@ -4,8 +4,11 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,$(shell com
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+LOCK := --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
+RELEASES = $(or $(CHURN_RELEASES),releases)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint verify bench lock
+.PHONY: help setup repro test lint serve verify bench lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -21,6 +24,10 @@ $(BIN)/.installed: requirements.txt
 repro: setup ## run the stages that are stale (dvc repro)
 	dvc repro
 
+serve: setup ## serve the release on http://127.0.0.1:8000 (first run: adds and promotes models/release)
+	test -e $(RELEASES)/state.json || python -m serve.releases add models/release --promote --reason "first run"
+	uvicorn serve.app:app
+
 test: setup ## every test, the fast ones first
 	pytest -m "not e2e"
 	pytest -m e2e
@@ -35,7 +42,8 @@ verify: setup ## rebuild in a temporary clone and compare with what is committed
 
 bench: setup ## the benchmarks, as ratios against baselines measured in the same run
 	python -m benchmarks.pipeline
+	python -m benchmarks.service
 
-lock: ## pin requirements.in into requirements.txt (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
-		--custom-compile-command "make lock" requirements.in -o requirements.txt
+lock: ## pin requirements.in and serve/requirements.in into the files ending in .txt (needs uv)
+	uv pip compile $(LOCK) requirements.in -o requirements.txt
+	uv pip compile $(LOCK) --constraint requirements.txt serve/requirements.in -o serve/requirements.txt

@@ -1,0 +1,258 @@
+"""The service: `uvicorn serve.app:app`. Routes hold no maths and no paths; the release is opened at the start."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from churn.release import Release
+from churn.scorer import Scorer
+from serve import jsonlog, metrics
+from serve.docs import add_docs
+from serve.explain import Explainer
+from serve.gate import Call, Gate, Refused, Rules, too_large
+from serve.limits import ApiKeys, RateLimit
+from serve.log import LogFull, PredictionLog
+from serve.messages import (
+    Explanation,
+    Feedback,
+    Health,
+    Mistakes,
+    Prediction,
+    Predictions,
+    Readiness,
+    Receipt,
+    Refusal,
+    batch_model,
+    customer_model,
+)
+from serve.predictor import Busy, Model, Predictor
+from serve.releases import Store
+from serve.settings import read_settings
+from serve.spool import Spool
+
+log = logging.getLogger("serve")
+
+MISTAKES = 100  # of one request are named at most
+RETRY = 5.0  # seconds, when the log takes no rows
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Refusal, "description": "No valid API key"},
+    429: {"model": Refusal, "description": "Too many requests; see Retry-After"},
+}
+POSTED: dict[int | str, dict[str, Any]] = {
+    **REFUSALS,
+    413: {"model": Refusal, "description": "The body is too large"},
+    415: {"model": Refusal, "description": "The body is not declared as JSON"},
+    422: {"model": Mistakes, "description": "The body is not JSON, or fields are wrong; each is named"},
+    503: {"model": Refusal, "description": "The prediction can't be logged now; see Retry-After"},
+}
+
+
+class Churn(FastAPI):
+    """FastAPI inside the gate."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.lane: dict[tuple[str, str], APIRoute] = {}
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Gate(super().build_middleware_stack(), self.lane, self.state)
+
+
+class JSONRoute(APIRoute):
+    """A route that FastAPI documents and pydantic's own JSON parser feeds: FastAPI's way from bytes to models and back
+    costs twice the prediction. The endpoint takes the body's model and the Request, and returns what orjson writes."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any):
+        super().__init__(path, endpoint, **options)
+        assert self.body_field is not None
+        body: type[BaseModel] = self.body_field.field_info.annotation  # type: ignore[assignment]
+        validate = body.__pydantic_validator__.validate_json
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            call: Call = scope["call"]
+            content = await read_body(scope, receive, call)
+            try:
+                given = validate(content)
+            except ValidationError as error:
+                call.error = "validation"
+                status, answer = 422, mistakes(error)
+            else:
+                status, answer = 200, orjson.dumps(await endpoint(given, Request(scope)))
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": answer})
+
+        self.app = app
+
+
+async def read_body(scope: Scope, receive: Receive, call: Call) -> bytes:
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if not is_json(kind):
+        raise Refused(415, "content_type", "the body's Content-Type is not application/json")
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(499, "disconnected", "the client left")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > call.max_body:
+            raise too_large(call.max_body)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def mistakes(error: ValidationError) -> bytes:
+    """What is wrong with a body, as FastAPI says it, without the values that are wrong."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MISTAKES]
+    return orjson.dumps({"detail": [{**mistake, "loc": ["body", *mistake["loc"]]} for mistake in found]})
+
+
+class Service:
+    """What the lifespan opens and the routes use."""
+
+    def __init__(self) -> None:
+        settings = read_settings()
+        self.rules = Rules(
+            ApiKeys(settings.api_keys),
+            RateLimit(settings.rate_limit, metrics.FOLDER) if settings.rate_limit else None,
+            settings.max_body,
+        )
+        self.model = Model(Scorer.open(Store(settings.releases).champion()), "champion")
+        self.explainer = Explainer(self.model.scorer)
+        self.log = PredictionLog(settings.log, Spool(settings.spool_path, settings.spool_max))
+        self.predictor = Predictor(self.log)
+
+    @property
+    def release(self) -> Release:
+        return self.model.scorer.release
+
+    async def predict(self, customers: Sequence[Mapping[str, Any]], request_ids: list[str], call: Call) -> list[Prediction]:
+        call.model_version, call.arm = self.model.version, self.model.arm
+        try:
+            return await self.predictor.predict(customers, request_ids, self.model, call.arrived)
+        except LogFull:
+            raise Refused(503, "log_full", "predictions can't be logged now, so none is made", RETRY) from None
+        except Busy:
+            raise Refused(503, "busy", "too many customers are in line", 1) from None
+
+
+@asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[None]:
+    service = Service()
+    app.state.service, app.state.rules = service, service.rules
+    add_routes(app, service)
+    service.log.open()
+    metrics.model.labels(service.model.version, service.model.arm).set(1)
+    card = service.release.card
+    log.info("ready", extra={"fields": {"release": {k: card[k] for k in ("model_version", "model", "threshold")}}})
+    gc.collect()
+    gc.freeze()  # what is loaded stays: no collection looks at it again
+    yield
+    service.log.close()
+
+
+def add_routes(app: Churn, service: Service) -> None:
+    """The routes; those that take customers are typed by the release's schema."""
+    example = service.release.golden()[0]["customer"]
+    Customer = customer_model(service.release.schema, example)
+    Batch = batch_model(Customer)
+
+    async def predict(customer: Customer, request: Request) -> Prediction:  # type: ignore[valid-type]
+        """The probability that one customer leaves."""
+        call = request.scope["call"]
+        (answer,) = await service.predict([vars(customer)], [call.request_id], call)
+        return answer
+
+    async def predict_batch(batch: Batch, request: Request) -> Predictions:  # type: ignore[valid-type]
+        """The same for up to 10,000 customers, in order; their request ids are numbered."""
+        call = request.scope["call"]
+        customers = [vars(customer) for customer in batch.customers]  # type: ignore[attr-defined]
+        ids = [f"{call.request_id}-{i}" for i in range(len(customers))]
+        return {"predictions": await service.predict(customers, ids, call)}
+
+    async def explain(customer: Customer, request: Request) -> Explanation:  # type: ignore[valid-type]
+        """The prediction, and what each of the customer's values has to do with it."""
+        call = request.scope["call"]
+        (answer,) = await service.predict([vars(customer)], [call.request_id], call)
+        found = await run_in_threadpool(service.explainer.explain, vars(customer))
+        return {**answer, **found}  # type: ignore[typeddict-item]
+
+    async def feedback(given: Feedback, request: Request) -> Receipt:
+        """What became of customers, by customer_id or request_id. Sending the same twice changes nothing."""
+        found = [outcome.row() for outcome in given.outcomes]
+        try:
+            matched = await run_in_threadpool(service.log.record, found)
+        except SQLAlchemyError:
+            raise Refused(503, "log_down", "outcomes can't be kept now; send them again", RETRY) from None
+        return {"accepted": len(found), "matched": matched, "unmatched": len(found) - matched}
+
+    for path, endpoint, answers in (
+        ("/predict", predict, Prediction),
+        ("/predict/batch", predict_batch, Predictions),
+        ("/explain", explain, Explanation),
+        ("/feedback", feedback, Receipt),
+    ):
+        route = JSONRoute(path, endpoint, methods=["POST"], response_model=answers, responses=POSTED)
+        app.router.routes.append(route)
+        app.lane["POST", path] = route
+
+    @app.get("/model", responses=REFUSALS)
+    async def model() -> dict[str, Any]:
+        """The card of the release that answers: scores with intervals, threshold, data hash, limits."""
+        return service.release.card
+
+    @app.get("/health")
+    async def health() -> Health:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @app.get("/ready", responses={503: {"model": Readiness, "description": "Send no customers here"}})
+    async def ready(response: Response) -> Readiness:
+        """A verified release is loaded, and the log or its spool takes rows."""
+        problem = service.log.problem
+        status: Any = "degraded" if problem else "ready"
+        if problem and not service.log.accepts:
+            status, response.status_code = "unready", 503
+        return {"status": status, "reason": problem, "model_version": service.model.version}
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    def numbers() -> Response:
+        """For Prometheus."""
+        metrics.queue.set(service.predictor.waiting)
+        metrics.spool.set(service.log.spool.size)
+        metrics.log_up.set(not service.log.problem)
+        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+
+
+def create_app() -> Churn:
+    jsonlog.configure()
+    app = Churn(
+        title="Churn",
+        description="How likely a customer is to leave, from a verified and versioned release.",
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        docs_url=None,
+        redoc_url=None,
+    )
+    add_docs(app)
+    return app
+
+
+app = create_app()

@@ -1,0 +1,71 @@
+"""Structured logs: one JSON object a line on stderr, without a traceback and without a customer's values."""
+
+import asyncio
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+STDERR = 2
+NEWLINE = orjson.OPT_APPEND_NEWLINE
+
+
+class JsonFormatter(logging.Formatter):
+    """Time, level, logger and sentence of a record, and what its `extra={"fields": {...}}` holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {"at": at, "level": record.levelname.lower(), "logger": record.name}
+        if message := record.getMessage():
+            line["message"] = message
+        line |= getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[1]:
+            line["error"] = place(record.exc_info[1])
+        return orjson.dumps(line, default=str).decode()
+
+
+_lines: list[bytes] = []
+
+
+def write_line(fields: dict[str, Any]) -> None:
+    """One line for a request, written at the end of this turn of the event loop with the others of that turn.
+
+    Not through `logging`, which takes as long as a tenth of the request.
+    """
+    if not _lines:
+        asyncio.get_running_loop().call_soon(flush)
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    _lines.append(orjson.dumps({"at": at, "level": "info", "logger": "serve.access", **fields}, option=NEWLINE))
+
+
+def flush() -> None:
+    os.write(STDERR, b"".join(_lines))
+    _lines.clear()
+
+
+def place(error: BaseException) -> str:
+    """The error's type and where it was raised; its message may hold a customer's values."""
+    where: TracebackType | None = error.__traceback__
+    while where and where.tb_next:
+        where = where.tb_next
+    if where is None:
+        return type(error).__name__
+    code = where.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_name}, {Path(code.co_filename).name}:{where.tb_lineno}"
+
+
+def configure() -> None:
+    """Send the service's and uvicorn's logs to stderr as JSON; the service's lines stand for uvicorn's access log."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    for name in ("serve", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel("INFO")
+    logging.getLogger("uvicorn.error").handlers = []
+    access = logging.getLogger("uvicorn.access")
+    access.handlers, access.propagate = [], False

@@ -1,0 +1,381 @@
+"""The prediction log: one table of predictions, one of outcomes, in SQLite or PostgreSQL; and old rows removed.
+
+`python -m serve.log prune --days 400` removes what is older. The log is where CHURN_LOG_URL says.
+"""
+
+import argparse
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Double,
+    Engine,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    create_engine,
+    delete,
+    event,
+    make_url,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from churn.script import InputError, run
+from serve.settings import read_settings
+from serve.spool import Spool, SpoolFull
+
+log = logging.getLogger("serve.log")
+
+RETRY = 0.5  # seconds between attempts to reach a database that is down
+STEP = 1_000  # rows that one transaction of `prune` removes
+GROUP = 500  # rows of one INSERT; both databases have room for so many parameters
+WAIT = 1.0  # seconds for SQLite's lock, for which the service stands still
+PING = 2.0  # seconds without a write after which the database is asked whether it is there
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC: timestamptz in PostgreSQL, text in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+metadata = MetaData()
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", Text, primary_key=True),  # the service's own, ascending in time: `first_id` is how to ask for a window
+    Column("request_id", Text, nullable=False),  # what the answer calls it; a client that repeats itself may repeat it
+    Column("at", Moment, nullable=False),
+    Column("customer_id", Text),
+    Column("features", JSON, nullable=False),  # the customer as it was sent, schema names
+    Column("churn_probability", Double, nullable=False),
+    Column("prediction", Text, nullable=False),  # churn or no_churn
+    Column("threshold", Double, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("arm", Text, nullable=False),  # champion, challenger
+    Column("latency_ms", Double, nullable=False),  # from the request's arrival to its probability
+    Index("predictions_request_id", "request_id"),
+    Index("predictions_customer_id", "customer_id"),
+    sqlite_with_rowid=False,  # rows lie in the order of their ids, without an index beside the table
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    # one of the two names whose outcome it is, the other is empty
+    Column("customer_id", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("observed_at", Moment, primary_key=True),
+    Column("churned", Boolean, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Index("outcomes_received_at", "received_at"),
+)
+
+NAMES = ("customer_id", "request_id")  # an outcome has one of them
+COLUMNS = [column.name for column in predictions.columns]
+Row = tuple[Any, ...]  # of predictions, plain values in the order of COLUMNS
+
+
+@cache
+def insert_sql(rows: int, mark: str) -> str:
+    """One statement for a group: executing one a row would hand over the interpreter's lock as often."""
+    one = f"({', '.join([mark] * len(COLUMNS))})"
+    values = ", ".join([one] * rows)
+    return f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES {values} ON CONFLICT (id) DO NOTHING"
+
+
+def moment(at: datetime) -> str:
+    """`at` (UTC) as both databases take it from INSERT, and as SQLite keeps it."""
+    return at.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+_own, _numbers = os.urandom(5).hex(), count()
+
+
+def new_id() -> str:
+    """Hexadecimal digits: microseconds since 1970, then this process's own, then a number. Later ids sort later."""
+    # no chance for each id: asking the system for it hands over the interpreter's lock
+    return f"{time.time_ns() // 1000:014x}{_own}{next(_numbers) & 0xFFFFFFFF:08x}"
+
+
+def first_id(at: datetime) -> str:
+    """Below every id of that moment and later, above every earlier one."""
+    return f"{int(at.timestamp() * 1_000_000):014x}"
+
+
+class LogFull(Exception):
+    """Neither the database nor the spool takes rows."""
+
+
+def connect(url: str) -> Engine:
+    """An engine for the log's database, which need not be there yet; an InputError where the URL can't be used."""
+    try:
+        parsed = make_url(url)
+        match parsed.get_backend_name():
+            case "sqlite":
+                engine = create_engine(parsed, connect_args={"timeout": WAIT, "check_same_thread": False})
+                event.listen(engine, "connect", _set_up_sqlite)
+            case "postgresql":
+                driver = parsed.set(drivername="postgresql+psycopg")
+                limits = {"connect_timeout": 3, "tcp_user_timeout": 5000, "options": "-c timezone=utc"}
+                engine = create_engine(driver, connect_args=limits, pool_pre_ping=True)
+            case other:
+                raise InputError(f"CHURN_LOG_URL names {other}; the log goes to sqlite or postgresql")
+    except (ArgumentError, ImportError) as error:
+        raise InputError(f"CHURN_LOG_URL: {str(error).splitlines()[0]}; for instance sqlite:///log.db") from None
+    return engine
+
+
+def _set_up_sqlite(connection: Any, record: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a committed row outlives a power cut
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; pages of indexes are written over and over
+    connection.execute("PRAGMA cache_size = -8000")  # KiB
+
+
+def create_tables(engine: Engine) -> None:
+    """The tables and indexes that are not there yet."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # IF NOT EXISTS alone fails when two workers start at once
+            connection.execute(text("SELECT pg_advisory_xact_lock(5170391)"))
+        for table in metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+class PredictionLog:
+    """Where predictions are written: the database, or the spool while it is down.
+
+    A thread of its own drains the spool and watches the database.
+    """
+
+    def __init__(self, url: str, spool: Spool):
+        self.engine, self.spool = connect(url), spool
+        self.problem = "not connected yet"  # why the database can't be written to, empty when it can
+        self.accepts = True  # the database or the spool takes rows
+        self.is_file = self.engine.dialect.name == "sqlite"
+        self._connection: Connection | None = None  # of write, which one thread at a time calls
+        self._last_write = 0.0
+        self._stop = threading.Event()
+        self._turn = _turn(self.engine)
+        self._mark = "?" if self.engine.dialect.paramstyle == "qmark" else "%s"
+        self._watcher = threading.Thread(target=self._watch, name="log-watcher", daemon=True)
+
+    def open(self) -> None:
+        """Connect; a database that is down is no error, the spool stands in."""
+        self._recover()
+        self._watcher.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._watcher.join()
+        self._disconnect()
+        self.engine.dispose()
+        self.spool.close()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Commit the rows to the database, or append them to the spool; LogFull where neither takes them."""
+        if not self.problem and not self.spool.size:
+            try:
+                self._connection = self._connection or self.engine.connect()
+                self._insert(self._connection, rows)
+                self._last_write = time.monotonic()
+                return
+            except (SQLAlchemyError, OSError) as error:
+                self._down(error)
+                self._disconnect()
+        try:
+            self.spool.append([dict(zip(COLUMNS, row, strict=True)) for row in rows])
+        except SpoolFull as error:
+            self.accepts = False
+            raise LogFull(str(error)) from None
+
+    def _insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        with self._turn(), connection.begin():
+            self._execute(connection, rows)
+
+    def _execute(self, connection: Connection, rows: Sequence[Row]) -> None:
+        # SQLAlchemy's own statement would take as long again as the database
+        for start in range(0, len(rows), GROUP):
+            part = rows[start : start + GROUP]
+            connection.exec_driver_sql(insert_sql(len(part), self._mark), tuple(chain.from_iterable(part)))
+
+    def _down(self, error: Exception) -> None:
+        first = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        if not self.problem:
+            log.error("the log's database is down, rows go to the spool: %s", first)
+        self.problem = first or type(error).__name__
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                connection.close()
+            except SQLAlchemyError:
+                connection.invalidate()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(RETRY):
+            idle = time.monotonic() - self._last_write > PING
+            if self.problem or self.spool.size or idle:
+                self._recover()
+
+    def _recover(self) -> None:
+        """Hand what the spool holds to the database, and see whether both take rows."""
+        was_down, waiting = self.problem, self.spool.size
+        try:
+            if was_down:
+                create_tables(self.engine)
+            with self.engine.connect() as connection:
+                if waiting:
+                    self.spool.drain(lambda rows: self._insert(connection, [tuple(row.values()) for row in rows]))
+                elif was_down:
+                    self._try(connection)
+                else:
+                    connection.execute(select(1))
+        except (SQLAlchemyError, OSError) as error:
+            self._down(error)
+            self.accepts = self.spool.accepts()
+            return
+        self.problem, self.accepts = "", True
+        if waiting and not self.spool.size:
+            log.info("the spool's %d bytes are in the database", waiting)
+        elif was_down:
+            log.info("the log's database takes rows")
+
+    def _try(self, connection: Connection) -> None:
+        """Write a row and remove it again: a full disk still answers questions."""
+        row = (id_ := f"probe-{new_id()}", "", moment(datetime.now(UTC)), "", "{}", 0.0, "", 0.0, "", "", 0.0)
+        with self._turn(), connection.begin():
+            self._execute(connection, [row])
+            connection.execute(delete(predictions).where(predictions.c.id == id_))
+
+    def record(self, found: Sequence[Mapping[str, Any]]) -> int:
+        """Keep outcomes {customer_id, request_id, observed_at, churned}; how many belong to a logged prediction.
+
+        The last word on a customer, or a request, at one moment counts; saying it again changes nothing.
+        """
+        insert = sqlite.insert(outcomes) if self.is_file else postgresql.insert(outcomes)
+        upsert = insert.on_conflict_do_update(
+            index_elements=list(outcomes.primary_key),
+            set_={"churned": insert.excluded.churned, "received_at": insert.excluded.received_at},
+            where=outcomes.c.churned != insert.excluded.churned,
+        )
+        now = datetime.now(UTC)
+        last = {(o["customer_id"], o["request_id"], o["observed_at"]): {**o, "received_at": now} for o in found}
+        with self.engine.connect() as connection:
+            with self._turn(), connection.begin():
+                connection.execute(upsert, list(last.values()))
+            logged = {key: _logged(connection, key, {o[key] for o in found} - {""}) for key in NAMES}
+        return sum(any(o[key] in logged[key] for key in NAMES) for o in found)
+
+
+def _logged(connection: Connection, key: str, values: Set[str]) -> set[str]:
+    """Those of `values` under which a prediction is in the log."""
+    column, ordered = predictions.c[key], sorted(values)
+    chunks = (ordered[i : i + 500] for i in range(0, len(ordered), 500))
+    return {found for c in chunks for found in connection.scalars(select(column).where(column.in_(c)).distinct())}
+
+
+def _turn(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
+    """One writer at a time for SQLite, whose own waiting is sleeping: the next worker in line goes on at once."""
+    if engine.dialect.name != "sqlite":
+        return nullcontext
+    path = Path(f"{engine.url.database}.turn")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    threads, file = threading.Lock(), os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        end = time.monotonic() + WAIT
+        if not threads.acquire(timeout=WAIT):
+            raise TimeoutError(f"{path} is locked")
+        try:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise TimeoutError(f"{path} is locked by another process") from None
+                    time.sleep(0.0001)
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+        finally:
+            threads.release()
+
+    return turn
+
+
+def prune(engine: Engine, before: datetime) -> tuple[int, int]:
+    """Remove predictions made, and outcomes received, before that moment; how many of each. In steps, so that the
+    service writes in between."""
+    turn, removed = _turn(engine), {}
+    is_old = {predictions: predictions.c.id < first_id(before), outcomes: outcomes.c.received_at < before}
+    for table in is_old:
+        keys = list(table.primary_key)
+        old = select(*keys).where(is_old[table]).limit(STEP)
+        removed[table.name] = 0
+        while True:
+            with turn(), engine.begin() as connection:
+                n = connection.execute(delete(table).where(tuple_(*keys).in_(old))).rowcount
+            removed[table.name] += n
+            if n < STEP:
+                break
+            log.info("%d %s removed so far", removed[table.name], table.name)
+    return removed["predictions"], removed["outcomes"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m serve.log", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("prune", help="remove predictions and outcomes older than a number of days")
+    command.add_argument("--days", type=float, required=True, help="how many days are kept")
+    days = parser.parse_args().days
+    if not 0 <= days < 36500:
+        raise InputError(f"--days is {days:g}; expected 0 to 36500")
+    engine = connect(read_settings().log)
+    try:
+        n_predictions, n_outcomes = prune(engine, datetime.now(UTC) - timedelta(days=days))
+    except DBAPIError as error:
+        raise InputError(f"the log {engine.url.render_as_string()}: {str(error.orig).splitlines()[0]}") from None
+    log.info("removed %d predictions and %d outcomes older than %g days", n_predictions, n_outcomes, days)
+
+
+if __name__ == "__main__":
+    run(main, "serve.log")

@@ -1,0 +1,234 @@
+"""Scoring and logging in groups: what arrives while one group is at work makes up the next.
+
+One row alone costs as much as fifteen in a group, for the model as for the database, so that waiting for nobody and
+answering together is faster for everybody.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import orjson
+
+from churn.scorer import Scorer
+from serve import metrics
+from serve.log import COLUMNS, PredictionLog, Row, moment, new_id
+from serve.messages import ID, Prediction
+
+GROUP = 200  # rows that are scored and committed together at most; the event loop waits that long
+WAITING = 50_000  # rows in line; one that comes on top is refused
+
+
+P, ARM = COLUMNS.index("churn_probability"), COLUMNS.index("arm")
+
+scores = cache(metrics.scores.labels)
+
+
+class Busy(Exception):
+    """More customers are in line than can be served soon."""
+
+
+class Model:
+    """A release as it answers: its scorer, threshold and arm."""
+
+    def __init__(self, scorer: Scorer, arm: str):
+        self.scorer, self.arm = scorer, arm
+        self.version = scorer.release.version
+        self.threshold = float(scorer.release.card["threshold"]["value"])
+        self.names = [column.name for column in scorer.release.schema.columns]
+        learned: Mapping[str, Sequence[str]] = scorer.release.card["inputs"]["categories"]
+        self.levels = {name: frozenset(learned[name]) for name in self.names if name in learned}
+        self.nullable = [column.name for column in scorer.release.schema.columns if column.nullable]
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """The customers of one request, or a part of them."""
+
+    customers: Sequence[Mapping[str, Any]]
+    request_ids: Sequence[str]
+    model: Model
+    arrived: float  # time.perf_counter() of the request
+    done: asyncio.Future[list[Prediction]]
+
+
+Answers = list[list[Prediction] | Exception]
+
+
+class Predictor:
+    """Turns customers into predictions that are in the log.
+
+    All of it happens on the event loop while the log is a file: a commit takes less than handing the interpreter's lock
+    to a thread and back. Commits to a database elsewhere are waited for in a thread.
+    """
+
+    def __init__(self, prediction_log: PredictionLog):
+        self.log = prediction_log
+        self.waiting = 0  # rows that are not answered yet
+        self._line: deque[Work] = deque()
+        self._at_work = False
+
+    async def predict(
+        self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], model: Model, arrived: float
+    ) -> list[Prediction]:
+        """Predictions in order, each committed; Busy, or LogFull, when they can't be."""
+        if self.waiting + len(customers) > WAITING:
+            raise Busy
+        self.waiting += len(customers)
+        found: list[Prediction] = []
+        loop = asyncio.get_running_loop()
+        try:
+            for start in range(0, len(customers), GROUP):  # one part at a time, so that others come in between
+                part = slice(start, start + GROUP)
+                done: asyncio.Future[list[Prediction]] = loop.create_future()
+                self._line.append(Work(customers[part], request_ids[part], model, arrived, done))
+                if not self._at_work:
+                    self._at_work = True
+                    loop.call_soon(self._gather, 0)
+                found += await done
+        finally:
+            self.waiting -= len(customers)
+        return found
+
+    def _gather(self, seen: int) -> None:
+        """Go on once a turn of the event loop brought nobody new: who sent at the same time is in line by then."""
+        if seen < len(self._line) < GROUP:
+            asyncio.get_running_loop().call_soon(self._gather, len(self._line))
+        elif self._line:
+            self._next()
+        else:
+            self._at_work = False
+
+    def _next(self) -> None:
+        """Answer who is in line; the last step of a group leads back to the first."""
+        group: list[Work] = []
+        rows = 0
+        while self._line and (not group or rows + len(self._line[0].customers) <= GROUP):
+            group.append(self._line.popleft())
+            rows += len(group[-1].customers)
+        counts: Counter[tuple[str, ...]] = Counter()
+        answers, log_rows = answered(group, counts)
+        if self.log.is_file:
+            self._committed(group, answers, self._problem(log_rows))
+        else:
+            commit = asyncio.get_running_loop().run_in_executor(None, self._problem, log_rows)
+            commit.add_done_callback(lambda commit: self._committed(group, answers, commit.result()))
+        count(counts, log_rows)
+
+    def _committed(self, group: list[Work], answers: Answers, problem: Exception | None) -> None:
+        deliver(group, answers, problem)
+        asyncio.get_running_loop().call_soon(self._gather, 0)
+
+    def _problem(self, rows: list[Row]) -> Exception | None:
+        try:
+            self.log.write(rows)
+        except Exception as error:
+            return error
+        return None
+
+
+def deliver(group: list[Work], answers: Answers, problem: Exception | None) -> None:
+    """Hand each part of the group its answer, or what went wrong."""
+    for work, answer in zip(group, answers, strict=True):
+        if work.done.cancelled():
+            continue
+        if problem:
+            work.done.set_exception(problem)
+        elif isinstance(answer, Exception):
+            work.done.set_exception(answer)
+        else:
+            work.done.set_result(answer)
+
+
+def answered(group: list[Work], counts: Counter[tuple[str, ...]]) -> tuple[Answers, list[Row]]:
+    """The answers to each part of the group, and the rows of the log that say the same."""
+    try:
+        p = scored(group)
+    except Exception as error:
+        if len(group) == 1:
+            return [error], []
+        alone = [answered([work], counts) for work in group]  # whoever caused it fails alone
+        return [answer for answers, _ in alone for answer in answers], [row for _, rows in alone for row in rows]
+    now, at = time.perf_counter(), moment(datetime.now(UTC))
+    answers: Answers = []
+    rows: list[Row] = []
+    for work, probabilities in zip(group, p, strict=True):
+        latency = round((now - work.arrived) * 1000, 3)
+        predictions: list[Prediction] = []
+        for customer, request_id, q in zip(work.customers, work.request_ids, probabilities, strict=True):
+            answer = prediction(customer, request_id, q, work.model, counts)
+            predictions.append(answer)
+            rows.append(log_row(customer, answer, at, latency))
+        answers.append(predictions)
+    return answers, rows
+
+
+def scored(group: list[Work]) -> list[list[float]]:
+    """The probabilities of each part of the group; each model is asked once."""
+    p: list[list[float]] = [[] for _ in group]
+    for model in {work.model for work in group}:
+        places = [i for i, work in enumerate(group) if work.model is model]
+        found = model.scorer.probabilities([customer for i in places for customer in group[i].customers]).tolist()
+        for i in places:
+            n = len(group[i].customers)
+            p[i], found = found[:n], found[n:]
+    return p
+
+
+def prediction(
+    customer: Mapping[str, Any], request_id: str, p: float, model: Model, counts: Counter[tuple[str, ...]]
+) -> Prediction:
+    """The answer for one customer; `counts` learns what is to be counted about it."""
+    churn = p >= model.threshold
+    decision, warnings = "churn" if churn else "no_churn", []
+    for name, levels in model.levels.items():
+        level = customer[name]
+        if level is not None and level not in levels:
+            warnings.append(f"{name}: training never saw this level, so the model makes nothing of it")
+            counts["unseen", name] += 1
+    for name in model.nullable:
+        if customer[name] is None:
+            counts["missing", name] += 1
+    counts["predicted", decision, model.arm] += 1
+    return {
+        "customer_id": customer[ID],
+        "churn_probability": p,
+        "prediction": decision,  # type: ignore[typeddict-item]
+        "confidence": p if churn else 1 - p,
+        "threshold": model.threshold,
+        "model_version": model.version,
+        "arm": model.arm,  # type: ignore[typeddict-item]
+        "request_id": request_id,
+        "warnings": warnings,
+    }
+
+
+def log_row(customer: Mapping[str, Any], answer: Prediction, at: str, latency_ms: float) -> Row:
+    """The answer as the log's table holds it."""
+    return (
+        new_id(),
+        answer["request_id"],
+        at,
+        answer["customer_id"],
+        orjson.dumps({name: value for name, value in customer.items() if name != ID}).decode(),
+        answer["churn_probability"],
+        answer["prediction"],
+        answer["threshold"],
+        answer["model_version"],
+        answer["arm"],
+        latency_ms,
+    )
+
+
+def count(counts: Counter[tuple[str, ...]], rows: Sequence[Row]) -> None:
+    """Tell /metrics of a group."""
+    counters = {"unseen": metrics.unseen, "missing": metrics.missing, "predicted": metrics.predictions}
+    for (kind, *labels), n in counts.items():
+        counters[kind].labels(*labels).inc(n)
+    for row in rows:
+        scores(row[ARM]).observe(row[P])

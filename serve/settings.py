@@ -1,0 +1,68 @@
+"""The service's settings: CHURN_* of the environment, read once."""
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from churn.script import InputError
+
+MIB = 2**20
+SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+
+
+class Rate(NamedTuple):
+    """So many requests in so many seconds."""
+
+    requests: int
+    seconds: int
+
+
+def _rate(text: object) -> object:
+    if not isinstance(text, str) or not text:
+        return text or None
+    count, _, unit = text.partition("/")
+    if not count.isdecimal() or int(count) < 1 or unit not in SECONDS:
+        raise ValueError("expected requests per second, minute or hour, for instance 100/second")
+    return Rate(int(count), SECONDS[unit])
+
+
+def _keys(text: object) -> object:
+    return tuple(filter(None, map(str.strip, text.split(",")))) if isinstance(text, str) else text
+
+
+class Settings(BaseSettings):
+    """Field `x` is the environment variable CHURN_X."""
+
+    model_config = SettingsConfigDict(env_prefix="CHURN_", frozen=True, hide_input_in_errors=True)
+
+    releases: Path = Path("releases")  # the deployed releases; the log and its spool lie there unless told otherwise
+    log_url: str = ""  # SQLAlchemy URL of the prediction log; empty: SQLite beside the releases
+    spool: Path | None = None  # file for rows while the database is down; on another disk it outlives a full one
+    spool_max: Annotated[PositiveInt, Field(le=2**40)] = 64 * MIB  # bytes
+    api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any of them opens; none: open to all
+    max_body: PositiveInt = 16 * MIB  # bytes of a request
+    rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = None  # of each key, or address without keys
+
+    @property
+    def log(self) -> str:
+        return self.log_url or f"sqlite:///{self.releases / 'log.db'}"
+
+    @property
+    def spool_path(self) -> Path:
+        return self.spool or self.releases / "spool.jsonl"
+
+
+def read_settings() -> Settings:
+    """The settings; every wrong variable is one line of the InputError, which never shows a key."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InputError("\n".join(_sentence(e) for e in error.errors(include_input=False))) from None
+
+
+def _sentence(error: object) -> str:
+    assert isinstance(error, dict)
+    name = "_".join(str(part) for part in error["loc"][:1]).upper()
+    return f"environment variable CHURN_{name}: {error['msg'].removeprefix('Value error, ')}"
