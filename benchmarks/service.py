@@ -1,0 +1,151 @@
+"""How fast the service answers, as ratios against two baselines: python -m benchmarks.service [RELEASE] [--workers N]
+
+1. benchmarks/empty_route.py: what FastAPI costs with the same request and response models and nothing in between.
+2. benchmarks/obvious_service.py: the pickled pipeline on a pandas frame of one row.
+
+Each answers `wrk` with 16 connections in turn, several rounds; a ratio is taken within a round, its median is printed.
+The service runs as it ships: predictions committed before they are answered, a log line for each request, metrics. The
+baselines log nothing. `wrk` is a package of Debian, Ubuntu, Fedora and Homebrew.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from churn.release import open_release
+from serve.log import connect, predictions
+from serve.releases import Store
+
+ROOT = Path(__file__).parents[1]
+CONNECTIONS = 16
+LUA = """
+local bodies = {}
+for line in io.lines("%s") do bodies[#bodies + 1] = line end
+local i = 0
+wrk.headers["Content-Type"] = "application/json"
+request = function()
+  i = i %% #bodies + 1
+  local id = '{"customer_id": "c-' .. math.random(1000000) .. '", '
+  return wrk.format("POST", "/predict", nil, id .. bodies[i]:sub(2))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk saw of one server in one round."""
+
+    rate: float  # answers a second
+    p50: float  # milliseconds
+    p99: float
+
+
+@contextmanager
+def server(app: str, workers: int, **environment: str) -> Iterator[str]:
+    """`app` under uvicorn, ready; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--workers", str(workers)]
+    command += [] if app.startswith("serve") else ["--no-access-log"]
+    with tempfile.TemporaryFile() as lines:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=lines, stderr=lines)
+        try:
+            wait_for(process, f"http://127.0.0.1:{port}/openapi.json")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def wait_for(process: subprocess.Popen[bytes], url: str) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            sys.exit(f"{process.args} ended with exit status {process.returncode}")
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"{process.args} did not answer within 30 s")
+
+
+def load(url: str, script: Path, seconds: int) -> Load:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        sys.exit(f"{url} did not answer every request:\n{said}")
+    rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0])
+    units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+    latency = {
+        share: float(value) * units[unit] for share, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", said)
+    }
+    return Load(rate, latency["50"], latency["99"])
+
+
+def compare(name: str, ours: list[Load], other: list[Load]) -> None:
+    rates = sorted(a.rate / b.rate for a, b in zip(ours, other, strict=True))
+    p99 = sorted(a.p99 / b.p99 for a, b in zip(ours, other, strict=True))
+    print(
+        f"service against {name}: requests a second {statistics.median(rates):.2f} times ({rates[0]:.2f} to "
+        f"{rates[-1]:.2f}), p99 {statistics.median(p99):.2f} times ({p99[0]:.2f} to {p99[-1]:.2f}), "
+        f"{len(rates)} rounds"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.service")
+    parser.add_argument("release", type=Path, nargs="?", default=ROOT / "models/release")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=5)
+    given = parser.parse_args()
+    if not shutil.which("wrk"):
+        sys.exit("wrk is missing; install it, for instance: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as folder:
+        store, script, bodies = Store(Path(folder, "releases")), Path(folder, "post.lua"), Path(folder, "bodies")
+        store.promote(store.add(given.release))
+        release = open_release(store.champion())
+        ordinary = release.golden()[: release.card["samples"]["golden"]]
+        bodies.write_text("".join(json.dumps(line["customer"]) + "\n" for line in ordinary))
+        script.write_text(LUA % bodies)
+        baseline = {"RELEASE": str(release.folder)}
+        with (
+            server("serve.app:app", given.workers, CHURN_RELEASES=str(store.folder)) as service,
+            server("benchmarks.empty_route:app", given.workers, **baseline) as empty,
+            server("benchmarks.obvious_service:app", given.workers, **baseline) as obvious,
+        ):
+            urls = {"the service": service, "an empty route": empty, "the obvious service": obvious}
+            for url in urls.values():
+                load(url, script, 2)
+            found: dict[str, list[Load]] = {name: [] for name in urls}
+            for _ in range(given.rounds):
+                for name, url in urls.items():
+                    found[name].append(load(url, script, given.seconds))
+        with connect(f"sqlite:///{store.folder / 'log.db'}").connect() as log:
+            rows = log.scalar(select(func.count()).select_from(predictions))
+    for name, loads in found.items():
+        rate, p50, p99 = (statistics.median(getattr(one, key) for one in loads) for key in ("rate", "p50", "p99"))
+        print(f"{name}: {rate:.0f} requests a second, median {p50:.2f} ms, p99 {p99:.2f} ms")
+    for name in list(urls)[1:]:
+        compare(name, found["the service"], found[name])
+    print(f"{rows} predictions are in the log")
+
+
+if __name__ == "__main__":
+    main()
