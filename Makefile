@@ -6,6 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 LOCK := --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
 RELEASES = $(or $(CHURN_RELEASES),releases)
+PORT := 8000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test lint serve verify bench lock
@@ -26,7 +27,7 @@ repro: setup ## run the stages that are stale (dvc repro)
 
 serve: setup ## serve the release on http://127.0.0.1:8000 (first run: adds and promotes models/release)
 	test -e $(RELEASES)/state.json || python -m serve.releases add models/release --promote --reason "first run"
-	uvicorn serve.app:app
+	uvicorn serve.app:app --port $(PORT)
 
 test: setup ## every test, the fast ones first
 	pytest -m "not e2e"

@@ -50,6 +50,7 @@ end
 class Load:
     """What wrk saw of one server in one round."""
 
+    answers: int
     rate: float  # answers a second
     p50: float  # milliseconds
     p99: float
@@ -90,12 +91,13 @@ def load(url: str, script: Path, seconds: int) -> Load:
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         sys.exit(f"{url} did not answer every request:\n{said}")
+    answers = int(re.findall(r"(\d+) requests in", said)[0])
     rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0])
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
     latency = {
         share: float(value) * units[unit] for share, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", said)
     }
-    return Load(rate, latency["50"], latency["99"])
+    return Load(answers, rate, latency["50"], latency["99"])
 
 
 def compare(name: str, ours: list[Load], other: list[Load]) -> None:
@@ -131,20 +133,22 @@ def main() -> None:
             server("benchmarks.obvious_service:app", given.workers, **baseline) as obvious,
         ):
             urls = {"the service": service, "an empty route": empty, "the obvious service": obvious}
-            for url in urls.values():
-                load(url, script, 2)
-            found: dict[str, list[Load]] = {name: [] for name in urls}
+            found: dict[str, list[Load]] = {name: [load(url, script, 2)] for name, url in urls.items()}  # warm-up
             for _ in range(given.rounds):
                 for name, url in urls.items():
                     found[name].append(load(url, script, given.seconds))
         with connect(f"sqlite:///{store.folder / 'log.db'}").connect() as log:
             rows = log.scalar(select(func.count()).select_from(predictions))
+    answered = sum(one.answers for one in found["the service"])
+    if rows < answered:
+        sys.exit(f"only {rows} predictions are in the log, of {answered} answered")
     for name, loads in found.items():
+        del loads[0]
         rate, p50, p99 = (statistics.median(getattr(one, key) for one in loads) for key in ("rate", "p50", "p99"))
         print(f"{name}: {rate:.0f} requests a second, median {p50:.2f} ms, p99 {p99:.2f} ms")
     for name in list(urls)[1:]:
         compare(name, found["the service"], found[name])
-    print(f"{rows} predictions are in the log")
+    print(f"{rows} predictions are in the log, of {answered} answered")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,95 @@
 """What the README prints works as printed."""
 
+import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.e2e.conftest import command
+from tests.e2e.servers import free_port
+from tests.verify import environment
 
 pytestmark = pytest.mark.e2e
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_scores_a_customer(reproduced: Path) -> None:
-    (block,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
-    p, release = command(reproduced, sys.executable, "-c", block).splitlines()
+def block(language: str, holding: str) -> str:
+    """The one code block of the README in that language that holds the text."""
+    blocks = re.findall(rf"```{language}\n(.+?)```", README, re.DOTALL)
+    (found,) = [block for block in blocks if holding in block]
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(reproduced: Path) -> Iterator[str]:
+    """The address at which `make serve` answers in the reproduced repository."""
+    stamp = reproduced / ".venv/bin/.installed"  # the tests' own environment serves
+    stamp.parent.mkdir(parents=True)
+    stamp.touch()
+    port = free_port()
+    words = ["make", "serve", f"PORT={port}"]
+    process = subprocess.Popen(words, cwd=reproduced, env=environment(), start_new_session=True)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                urlopen(f"{address}/ready").close()
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def test_the_request_gets_the_printed_answer(served: str, tmp_path: Path) -> None:
+    printed = json.loads(block("json", "churn_probability"))
+    said = command(tmp_path, "bash", "-c", block("bash", "curl").replace("http://127.0.0.1:8000", served))
+    answer = json.loads(said)
+    assert list(answer) == list(printed)
+    # to a retrained model, another answer of the same kind
+    assert answer["churn_probability"] == pytest.approx(printed["churn_probability"], abs=0.1)
+    for name in ("customer_id", "prediction", "arm", "warnings"):
+        assert answer[name] == printed[name]
+
+
+def test_the_client_works_as_printed(served: str, tmp_path: Path) -> None:
+    client = block("python", "urlopen").replace("http://127.0.0.1:8000", served)
+    probability, *reasons, batch, receipt = command(tmp_path, sys.executable, "-c", client).splitlines()
+    assert 0 < float(probability.split()[0]) < 1
+    assert len(reasons) == 3
+    assert batch == "3"
+    assert receipt == "{'accepted': 1, 'matched': 1, 'unmatched': 0}"
+
+
+def test_the_service_s_commands_run(served: str, reproduced: Path) -> None:
+    listed = command(reproduced, sys.executable, "-m", "serve.releases", "list")
+    version = listed.split()[-1]
+    assert version in (reproduced / "models/release/card.json").read_text()
+    command(reproduced, sys.executable, "-m", "serve.releases", "promote", version, "--reason", "as the README says")
+    assert "removed 0 predictions" in command(reproduced, sys.executable, "-m", "serve.log", "prune", "--days", "400")
+
+
+def test_every_variable_of_the_service_is_in_the_table() -> None:
+    from serve.settings import Settings
+
+    assert set(re.findall(r"CHURN_[A-Z_]+", README)) == {f"CHURN_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_the_example_without_the_service_scores_a_customer(reproduced: Path) -> None:
+    p, release = command(reproduced, sys.executable, "-c", block("python", "Scorer.open")).splitlines()
     assert 0 < float(p.strip("[]")) < 1
     version, threshold = release.split()
     assert version in (reproduced / "models/release/card.json").read_text()
