@@ -103,7 +103,7 @@ outcomes = Table(
 )
 
 NAMES = ("customer_id", "request_id")  # an outcome has one of them
-COLUMNS = [column.name for column in predictions.columns]
+COLUMNS = [str(column.name) for column in predictions.columns]  # orjson takes no subclass of str for a key
 Row = tuple[Any, ...]  # of predictions, plain values in the order of COLUMNS
 
 

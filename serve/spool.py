@@ -7,6 +7,7 @@ never promised to anybody and is cut off.
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ class Spool:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.limit = path, limit
         self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # open file descriptions lock each other, also within a process
+        self._threads = threading.Lock()
         self.drain_lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def close(self) -> None:
@@ -88,11 +89,12 @@ class Spool:
     @contextmanager
     def _alone(self) -> Iterator[int]:
         """Nobody else writes; yields where the last whole line ends."""
-        fcntl.flock(self.file, fcntl.LOCK_EX)
-        try:
-            yield self._repaired()
-        finally:
-            fcntl.flock(self.file, fcntl.LOCK_UN)
+        with self._threads:  # the lock of the file keeps other processes out, not other threads
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+            try:
+                yield self._repaired()
+            finally:
+                fcntl.flock(self.file, fcntl.LOCK_UN)
 
     def _repaired(self) -> int:
         end = size = self.size

@@ -1,0 +1,244 @@
+"""Real servers for the end-to-end tests: the service under uvicorn, PostgreSQL, and a load of requests."""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from serve.releases import Store
+from tests.conftest import ROOT
+from tests.verify import environment
+
+Answer = tuple[int, dict[str, str], Any]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """What `condition` gives once it is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.02)
+    return found
+
+
+class Service:
+    """`uvicorn serve.app:app` on a store of releases in `folder`, started and stopped as often as wanted."""
+
+    def __init__(self, folder: Path, bundle: Path, workers: int = 1, app: str = "serve.app:app", **variables: str):
+        self.folder, self.port, self.workers, self.app = folder, free_port(), workers, app
+        self.store = Store(folder / "releases")
+        if bundle.is_dir():
+            self.store.promote(self.store.add(bundle))
+        self.variables = {"CHURN_RELEASES": str(self.store.folder), **variables}
+        self.errors = folder / "stderr"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Service":
+        self.start()
+        until(lambda: self.answers("/ready"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        words = [sys.executable, "-m", "uvicorn", self.app, "--port", str(self.port), "--workers", str(self.workers)]
+        with self.errors.open("ab") as errors:
+            self.process = subprocess.Popen(
+                words, cwd=ROOT, env=environment(**self.variables), stdout=errors, stderr=errors, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the server."""
+        if self.process:
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+
+    def terminate(self) -> int:
+        """SIGTERM, as an orchestrator does; the exit status."""
+        assert self.process
+        self.process.terminate()
+        return self.process.wait(30)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that answer."""
+        assert self.process
+        if self.workers == 1:
+            return [self.process.pid]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        # multiprocessing's resource tracker is a child too
+        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def answers(self, path: str) -> bool:
+        assert self.process and self.process.poll() is None, self.errors.read_text()[-2000:]
+        try:
+            return self.get(path)[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.request("GET", path, None, headers)
+
+    def post(self, path: str, content: Any, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.request("POST", path, content, headers)
+
+    def request(self, method: str, path: str, content: Any, headers: Mapping[str, str] | None = None) -> Answer:
+        body = content if isinstance(content, bytes | None) else json.dumps(content).encode()
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        request = Request(f"http://127.0.0.1:{self.port}{path}", body, sent, method=method)
+        try:
+            with urlopen(request, timeout=30) as answer:
+                return self._read(answer)
+        except HTTPError as error:
+            return self._read(error)
+
+    @staticmethod
+    def _read(answer: Any) -> Answer:
+        body = answer.read()
+        named = {name.lower(): value for name, value in answer.headers.items()}
+        is_json = named.get("content-type", "").startswith("application/json")
+        return answer.status, named, json.loads(body) if is_json else body.decode()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it wrote to stderr, each line a JSON object."""
+        return [json.loads(line) for line in self.errors.read_text().splitlines()]
+
+    def customers(self) -> list[dict[str, Any]]:
+        """Customers that the champion was proved with."""
+        lines = (self.store.champion() / "golden.jsonl").read_text().splitlines()
+        return [json.loads(line)["customer"] for line in lines]
+
+
+@dataclass
+class Load:
+    """Requests over keep-alive connections, each with an id of its own; what became of them by id."""
+
+    port: int
+    customers: Sequence[Mapping[str, Any]]
+    batch_every: int = 0  # every so many requests is a batch of 300
+    answered: dict[str, int] = field(default_factory=dict)  # request id -> status
+    answers: dict[str, Any] = field(default_factory=dict)  # of those with status 200
+    batches: set[str] = field(default_factory=set)
+    broken: int = 0  # requests that got no answer
+    stopped: bool = False
+
+    async def run(self, connections: int = 8, requests: int = 10**9) -> None:
+        """Until `stopped`, or each connection made so many requests."""
+        await asyncio.gather(*(self._connection(i, requests) for i in range(connections)))
+
+    async def _connection(self, number: int, requests: int) -> None:
+        reader: asyncio.StreamReader | None = None
+        for i in range(requests):
+            if self.stopped:
+                break
+            try:
+                if reader is None:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                status = await self._request(reader, writer, number * 1000 + i)
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                self.broken += 1
+                reader = None
+                await asyncio.sleep(0.02)
+                continue
+            if status == 503:
+                await asyncio.sleep(0.02)
+        if reader is not None:
+            writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, i: int) -> int:
+        request_id = secrets.token_hex(8)
+        customer = {"customer_id": f"c-{request_id}", **self.customers[i % len(self.customers)]}
+        path, content = "/predict", json.dumps(customer)
+        if self.batch_every and i % self.batch_every == self.batch_every - 1:
+            path, content = "/predict/batch", json.dumps({"customers": [customer] * 300})
+            self.batches.add(request_id)
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nX-Request-ID: {request_id}\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        writer.write((head + content).encode())
+        received = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(received.split("content-length: ")[1].split("\r\n")[0])
+        body = json.loads(await reader.readexactly(length))
+        status = int(received.split()[1])
+        self.answered[request_id] = status
+        if status == 200:
+            self.answers[request_id] = body
+        return status
+
+    def promised(self) -> list[str]:
+        """The request ids that must be in the log, those of a batch numbered."""
+        single = [i for i, status in self.answered.items() if status == 200 and i not in self.batches]
+        batches = [f"{i}-{n}" for i in self.batches if self.answered.get(i) == 200 for n in range(300)]
+        return single + batches
+
+
+class Postgres:
+    """A PostgreSQL of its own, as the user postgres."""
+
+    def __init__(self) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        if not found or os.getuid() != 0 or not shutil.which("runuser"):
+            pytest.skip("PostgreSQL is not installed, or nobody may start it: needs /usr/lib/postgresql and root")
+        # not below pytest's folder, which is closed to other users
+        self.bin, self.folder, self.port = found[-1].parent, Path(tempfile.mkdtemp(prefix="postgres")), free_port()
+        shutil.chown(self.folder, "postgres")
+        password = self.folder / "password"
+        password.write_text("secret")
+        password.chmod(0o644)
+        self._run("initdb", "-D", self.data, "-A", "scram-sha-256", "-U", "u", f"--pwfile={password}", "-E", "UTF8")
+        self.start()
+
+    @property
+    def data(self) -> str:
+        return str(self.folder / "data")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://u:secret@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.folder}"
+        self._run("pg_ctl", "-D", self.data, "-w", "-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
+
+    def _run(self, program: str, *words: str) -> None:
+        command = ["runuser", "-u", "postgres", "--", str(self.bin / program), *words]
+        done = subprocess.run(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(server.folder)

@@ -1,0 +1,168 @@
+"""What was answered 200 is in the log, once: through kills of the server, an outage of its database, a full disk."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from serve.log import connect, predictions
+from tests.e2e.servers import Load, Service, postgres, until
+
+pytestmark = pytest.mark.e2e
+
+
+def logged(engine: Engine) -> Counter[str]:
+    """Request id -> rows."""
+    with engine.connect() as connection:
+        return Counter(connection.scalars(select(predictions.c.request_id)))
+
+
+def check(load: Load, engine: Engine) -> None:
+    """Every promised row is there, none is there twice, and each says what the answer said."""
+    rows = logged(engine)
+    assert not [request_id for request_id in load.promised() if not rows[request_id]]
+    assert not [request_id for request_id, n in rows.items() if n > 1]
+    with engine.connect() as connection:
+        query = select(predictions.c.request_id, predictions.c.churn_probability, predictions.c.customer_id)
+        found = {request_id: (p, customer_id) for request_id, p, customer_id in connection.execute(query)}
+    for request_id, answer in load.answers.items():
+        if request_id not in load.batches:
+            assert found[request_id] == (answer["churn_probability"], answer["customer_id"])
+
+
+def under_load(load: Load, meanwhile: Callable[[], Awaitable[Any]]) -> None:
+    """Requests until `meanwhile` is over."""
+
+    async def both() -> None:
+        running = asyncio.create_task(load.run())
+        try:
+            await meanwhile()
+        finally:
+            load.stopped = True
+            await running
+
+    asyncio.run(both())
+
+
+@pytest.fixture
+def bundle(reproduced: Path) -> Path:
+    return reproduced / "models/release"
+
+
+def test_twenty_kills_under_load_lose_and_double_nothing(bundle: Path, tmp_path: Path) -> None:
+    chance = random.Random(42)
+    done: list[Load] = []
+    service = Service(tmp_path, bundle)
+    engine = connect(f"sqlite:///{service.store.folder / 'log.db'}")
+    for n in range(20):
+        service.workers = 1 + n % 2
+        with service:
+            load = Load(service.port, service.customers(), batch_every=25)
+
+            async def killed(load: Load = load) -> None:
+                wanted = chance.randint(1, 400)
+                while len(load.answered) < wanted:
+                    await asyncio.sleep(0.001)
+                await asyncio.sleep(chance.random() * 0.05)
+                service.kill()
+
+            under_load(load, killed)
+        done.append(load)
+    assert all(load.broken for load in done)
+    assert sum(len(load.promised()) for load in done) > 5_000
+    everything = Load(0, [])
+    for load in done:
+        assert set(load.answered.values()) <= {200}
+        everything.answered |= load.answered
+        everything.answers |= load.answers
+        everything.batches |= load.batches
+    check(everything, engine)
+
+
+def test_an_outage_of_postgresql_is_bridged_by_the_spool(bundle: Path, tmp_path: Path) -> None:
+    with postgres() as database, Service(tmp_path, bundle, workers=2, CHURN_LOG_URL=database.url) as service:
+        load = Load(service.port, service.customers(), batch_every=40)
+
+        async def outage() -> None:
+            await asyncio.sleep(1.5)
+            database.stop()
+            await eventually(lambda: service.get("/ready")[2]["status"] == "degraded")
+            await asyncio.sleep(1)
+            os.kill(service.pids[0], signal.SIGKILL)  # uvicorn starts another worker, in the outage
+            await asyncio.sleep(1.5)
+            assert service.get("/ready")[:1] == (200,)
+            database.start()
+            await asyncio.sleep(1.5)
+
+        under_load(load, outage)
+        assert Counter(load.answered.values()).keys() == {200}
+        until(lambda: not (service.store.folder / "spool.jsonl").stat().st_size)
+        until(lambda: service.get("/ready")[2]["status"] == "ready")
+        check(load, connect(database.url))
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(until, condition)
+
+
+@contextmanager
+def small_disk() -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = Path(tempfile.mkdtemp(prefix="disk"))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True).returncode:
+        folder.rmdir()
+        pytest.skip("nobody may mount a file system here: needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
+
+
+def enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+
+
+def test_a_full_disk_refuses_what_it_cannot_keep_and_recovers_by_itself(bundle: Path, tmp_path: Path) -> None:
+    with small_disk() as disk:
+        variables = {"CHURN_LOG_URL": f"sqlite:///{disk / 'log.db'}", "CHURN_SPOOL": str(disk / "spool.jsonl")}
+        with Service(tmp_path, bundle, **variables) as service:
+            load = Load(service.port, service.customers())
+            under_load(load, lambda: eventually(lambda: 503 in load.answered.values()))
+            assert Counter(load.answered.values()).keys() == {200, 503}
+            until(lambda: service.get("/ready")[0] == 503)
+            status, headers, refusal = service.post("/predict", service.customers()[0])
+            assert (status, refusal.keys()) == (503, {"detail"})
+            assert int(headers["retry-after"]) > 0
+            enlarge(disk)
+            until(lambda: service.get("/ready")[2]["status"] == "ready")
+            assert service.post("/predict", service.customers()[0])[0] == 200
+            check(load, connect(variables["CHURN_LOG_URL"]))
+
+
+def test_a_spool_on_another_disk_bridges_a_full_one(bundle: Path, tmp_path: Path) -> None:
+    with small_disk() as disk:
+        url = f"sqlite:///{disk / 'log.db'}"
+        with Service(tmp_path, bundle, CHURN_LOG_URL=url) as service:
+            load = Load(service.port, service.customers())
+
+            async def filled() -> None:
+                await eventually(lambda: service.get("/ready")[2]["status"] == "degraded")
+                await asyncio.sleep(0.2)
+
+            under_load(load, filled)
+            assert Counter(load.answered.values()).keys() == {200}
+            enlarge(disk)
+            until(lambda: service.get("/ready")[2]["status"] == "ready")
+            assert not (service.store.folder / "spool.jsonl").stat().st_size
+            check(load, connect(url))
