@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +20,7 @@ from churn.scorer import Scorer
 from serve import jsonlog, metrics
 from serve.docs import add_docs
 from serve.explain import Explainer
-from serve.gate import Call, Gate, Refused, Rules, too_large
+from serve.gate import Call, Gate, Refused, Rules, asks_for_key, too_large
 from serve.limits import ApiKeys, RateLimit
 from serve.log import LogFull, PredictionLog
 from serve.messages import (
@@ -67,6 +68,18 @@ class Churn(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         return Gate(super().build_middleware_stack(), self.lane, self.state)
+
+    def openapi(self) -> dict[str, Any]:
+        """What /docs shows; where keys are asked for, it has a place to give one."""
+        document = super().openapi()
+        if self.state.rules.keys:
+            scheme = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+            document["components"]["securitySchemes"] = {"ApiKey": scheme}
+            for path, operations in document["paths"].items():
+                if asks_for_key(path):
+                    for operation in operations.values():
+                        operation["security"] = [{"ApiKey": []}]
+        return document
 
 
 class JSONRoute(APIRoute):
@@ -143,7 +156,9 @@ class Service:
     def release(self) -> Release:
         return self.model.scorer.release
 
-    async def predict(self, customers: Sequence[Mapping[str, Any]], request_ids: list[str], call: Call) -> list[Prediction]:
+    async def predict(
+        self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], call: Call
+    ) -> list[Prediction]:
         call.model_version, call.arm = self.model.version, self.model.arm
         try:
             return await self.predictor.predict(customers, request_ids, self.model, call.arrived)
@@ -231,6 +246,10 @@ def add_routes(app: Churn, service: Service) -> None:
         if problem and not service.log.accepts:
             status, response.status_code = "unready", 503
         return {"status": status, "reason": problem, "model_version": service.model.version}
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("docs")
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def numbers() -> Response:

@@ -20,7 +20,7 @@ from serve.log import new_id
 log = logging.getLogger("serve")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-OPEN = {"/health", "/ready", "/metrics", "/", "/openapi.json"}  # and /docs: no key is asked for
+OPEN = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # no key is asked for
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -144,8 +144,7 @@ class Gate:
         length = given.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > rules.max_body:
             raise too_large(rules.max_body)
-        path: str = scope["path"]
-        if path in OPEN or path.startswith("/docs"):
+        if not asks_for_key(scope["path"]):
             return
         key = given.get(b"x-api-key", b"")
         known = not rules.keys or rules.keys.accept(key)
@@ -155,6 +154,10 @@ class Gate:
                 raise Refused(429, "rate_limit", "too many requests", wait)
         if not known:
             raise Refused(401, "api_key", "the header X-API-Key is missing or not one of the keys")
+
+
+def asks_for_key(path: str) -> bool:
+    return path not in OPEN and not path.startswith("/docs/")
 
 
 def too_large(max_body: int) -> Refused:

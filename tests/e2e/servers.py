@@ -124,8 +124,9 @@ class Service:
         return answer.status, named, json.loads(body) if is_json else body.decode()
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it wrote to stderr, each line a JSON object."""
-        return [json.loads(line) for line in self.errors.read_text().splitlines()]
+        """What it wrote to stderr, each line a JSON object; uvicorn's supervisor of workers alone speaks otherwise."""
+        whole = self.errors.read_text().rpartition("\n")[0].splitlines()
+        return [json.loads(line) for line in whole if not line.startswith(("INFO:     ", "ERROR:    "))]
 
     def customers(self) -> list[dict[str, Any]]:
         """Customers that the champion was proved with."""
@@ -147,18 +148,19 @@ class Load:
     stopped: bool = False
 
     async def run(self, connections: int = 8, requests: int = 10**9) -> None:
-        """Until `stopped`, or each connection made so many requests."""
-        await asyncio.gather(*(self._connection(i, requests) for i in range(connections)))
+        """Until `stopped`, or so many requests were made."""
+        turns = iter(range(requests))
+        await asyncio.gather(*(self._connection(turns) for _ in range(connections)))
 
-    async def _connection(self, number: int, requests: int) -> None:
+    async def _connection(self, turns: Iterator[int]) -> None:
         reader: asyncio.StreamReader | None = None
-        for i in range(requests):
+        for i in turns:
             if self.stopped:
                 break
             try:
                 if reader is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                status = await self._request(reader, writer, number * 1000 + i)
+                status = await self._request(reader, writer, i)
             except (OSError, asyncio.IncompleteReadError, ValueError):
                 self.broken += 1
                 reader = None

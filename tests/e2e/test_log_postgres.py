@@ -1,0 +1,28 @@
+"""The tests of the prediction log once more, on PostgreSQL."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from tests.test_log import *  # noqa: F403
+
+from serve.log import connect
+from tests.e2e.servers import Postgres, postgres
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def url(database: Postgres) -> str:
+    """An empty database."""
+    engine = connect(database.url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS predictions, outcomes"))
+    engine.dispose()
+    return database.url
