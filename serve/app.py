@@ -175,6 +175,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     add_routes(app, service)
     service.log.open()
     metrics.model.labels(service.model.version, service.model.arm).set(1)
+    metrics.begin(service.model.arm, service.model.levels, service.model.nullable)
     card = service.release.card
     log.info("ready", extra={"fields": {"release": {k: card[k] for k in ("model_version", "model", "threshold")}}})
     gc.collect()
@@ -254,7 +255,6 @@ def add_routes(app: Churn, service: Service) -> None:
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def numbers() -> Response:
         """For Prometheus."""
-        metrics.queue.set(service.predictor.waiting)
         metrics.spool.set(service.log.spool.size)
         metrics.log_up.set(not service.log.problem)
         return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

@@ -93,6 +93,8 @@ class Gate:
             await self.app(scope, receive, hold)
         except InputError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
+        except OSError as error:
+            await send({"type": "lifespan.startup.failed", "message": f"{error.filename or 'start'}: {error.strerror}"})
         except BaseException:
             for message in failed:
                 await send(message)

@@ -138,6 +138,9 @@ class LogFull(Exception):
     """Neither the database nor the spool takes rows."""
 
 
+EXAMPLES = "expected sqlite:///folder/log.db or postgresql://user:password@host/database"
+
+
 def connect(url: str) -> Engine:
     """An engine for the log's database, which need not be there yet; an InputError where the URL can't be used."""
     try:
@@ -151,9 +154,9 @@ def connect(url: str) -> Engine:
                 limits = {"connect_timeout": 3, "tcp_user_timeout": 5000, "options": "-c timezone=utc"}
                 engine = create_engine(driver, connect_args=limits, pool_pre_ping=True)
             case other:
-                raise InputError(f"CHURN_LOG_URL names {other}; the log goes to sqlite or postgresql")
-    except (ArgumentError, ImportError) as error:
-        raise InputError(f"CHURN_LOG_URL: {str(error).splitlines()[0]}; for instance sqlite:///log.db") from None
+                raise InputError(f"CHURN_LOG_URL names the database {other!r}; {EXAMPLES}")
+    except (ArgumentError, ValueError) as error:
+        raise InputError(f"CHURN_LOG_URL is no URL of a database ({type(error).__name__}); {EXAMPLES}") from None
     return engine
 
 
@@ -370,6 +373,8 @@ def main() -> None:
     if not 0 <= days < 36500:
         raise InputError(f"--days is {days:g}; expected 0 to 36500")
     engine = connect(read_settings().log)
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
+        raise InputError(f"there is no log {engine.url.database}; say where it is by CHURN_LOG_URL or CHURN_RELEASES")
     try:
         n_predictions, n_outcomes = prune(engine, datetime.now(UTC) - timedelta(days=days))
     except DBAPIError as error:

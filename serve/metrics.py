@@ -1,5 +1,9 @@
 """The numbers of GET /metrics, counted over all workers."""
 
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
 from serve.workers import is_alive, shared_folder
 
 FOLDER = shared_folder()  # before the client is imported: then it chooses where numbers live
@@ -11,9 +15,16 @@ from prometheus_client import (  # noqa: E402
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: E402
+
+if FOLDER:
+    # a worker never forks: the client would ask the system for its process id at each number
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda pid=os.getpid(): pid)
+disable_created_metrics()  # a second series for each, which several workers do not have
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 TENTHS = tuple(i / 10 for i in range(1, 11))
@@ -27,10 +38,21 @@ scores = Histogram("churn_probability", "Probabilities answered", ["arm"], bucke
 unseen = Counter("churn_unseen_levels", "Category levels that training never saw", ["column"])
 missing = Counter("churn_missing_values", "Values that were missing", ["column"])
 queue = Gauge("churn_log_queue", "Customers that wait to be scored and logged", multiprocess_mode="livesum")
-spool = Gauge("churn_log_spool_bytes", "Bytes that wait for the log's database", multiprocess_mode="livemax")
-log_up = Gauge("churn_log_up", "1 where the log's database takes rows", multiprocess_mode="livemin")
+spool = Gauge("churn_log_spool_bytes", "Bytes that wait for the log's database", multiprocess_mode="livemostrecent")
+log_up = Gauge("churn_log_up", "1 where the log's database takes rows", multiprocess_mode="livemostrecent")
 model = Gauge("churn_model_info", "1 for the release that is loaded", ["model_version", "arm"], "", "",
               multiprocess_mode="livemax")  # fmt: skip
+
+
+def begin(arm: str, columns: Iterable[str], nullable: Iterable[str]) -> None:
+    """Let what can be counted begin at 0: Prometheus sees no increase in a series that appears with its first event."""
+    for decision in ("churn", "no_churn"):
+        predictions.labels(decision, arm)
+    scores.labels(arm)
+    for column in columns:
+        unseen.labels(column)
+    for column in nullable:
+        missing.labels(column)
 
 
 def forget_dead_workers() -> None:
@@ -38,7 +60,8 @@ def forget_dead_workers() -> None:
     if FOLDER:
         for pid in {int(file.stem.rsplit("_", 1)[1]) for file in FOLDER.glob("gauge_live*.db")}:
             if not is_alive(pid):
-                mark_process_dead(pid)
+                with suppress(FileNotFoundError):  # another worker forgot it first
+                    mark_process_dead(pid)
 
 
 def exposition() -> bytes:

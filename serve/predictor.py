@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -23,10 +23,9 @@ from serve.messages import ID, Prediction
 GROUP = 200  # rows that are scored and committed together at most; the event loop waits that long
 WAITING = 50_000  # rows in line; one that comes on top is refused
 
-
 P, ARM = COLUMNS.index("churn_probability"), COLUMNS.index("arm")
 
-scores = cache(metrics.scores.labels)
+observed = cache(metrics.scores.labels)
 
 
 class Busy(Exception):
@@ -40,10 +39,10 @@ class Model:
         self.scorer, self.arm = scorer, arm
         self.version = scorer.release.version
         self.threshold = float(scorer.release.card["threshold"]["value"])
-        self.names = [column.name for column in scorer.release.schema.columns]
+        columns = scorer.release.schema.columns
         learned: Mapping[str, Sequence[str]] = scorer.release.card["inputs"]["categories"]
-        self.levels = {name: frozenset(learned[name]) for name in self.names if name in learned}
-        self.nullable = [column.name for column in scorer.release.schema.columns if column.nullable]
+        self.levels = {column.name: frozenset(learned[column.name]) for column in columns if column.name in learned}
+        self.nullable = [column.name for column in columns if column.nullable]
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +56,13 @@ class Work:
     done: asyncio.Future[list[Prediction]]
 
 
-Answers = list[list[Prediction] | Exception]
+@dataclass(slots=True)
+class Found:
+    """What a group comes to: an answer for each part, the rows of the log that say the same, what /metrics counts."""
+
+    answers: list[list[Prediction] | Exception] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
 
 class Predictor:
@@ -103,6 +108,7 @@ class Predictor:
             self._next()
         else:
             self._at_work = False
+            metrics.queue.set(self.waiting)
 
     def _next(self) -> None:
         """Answer who is in line; the last step of a group leads back to the first."""
@@ -111,18 +117,19 @@ class Predictor:
         while self._line and (not group or rows + len(self._line[0].customers) <= GROUP):
             group.append(self._line.popleft())
             rows += len(group[-1].customers)
-        counts: Counter[tuple[str, ...]] = Counter()
-        answers, log_rows = answered(group, counts)
+        metrics.queue.set(self.waiting)
+        found = answered(group)
         if self.log.is_file:
-            self._committed(group, answers, self._problem(log_rows))
+            self._committed(group, found, self._problem(found.rows))
         else:
-            commit = asyncio.get_running_loop().run_in_executor(None, self._problem, log_rows)
-            commit.add_done_callback(lambda commit: self._committed(group, answers, commit.result()))
-        count(counts, log_rows)
+            commit = asyncio.get_running_loop().run_in_executor(None, self._problem, found.rows)
+            commit.add_done_callback(lambda commit: self._committed(group, found, commit.result()))
 
-    def _committed(self, group: list[Work], answers: Answers, problem: Exception | None) -> None:
-        deliver(group, answers, problem)
+    def _committed(self, group: list[Work], found: Found, problem: Exception | None) -> None:
+        deliver(group, found.answers, problem)
         asyncio.get_running_loop().call_soon(self._gather, 0)
+        if not problem:
+            count(found)
 
     def _problem(self, rows: list[Row]) -> Exception | None:
         try:
@@ -132,40 +139,41 @@ class Predictor:
         return None
 
 
-def deliver(group: list[Work], answers: Answers, problem: Exception | None) -> None:
+def deliver(group: list[Work], answers: Sequence[list[Prediction] | Exception], problem: Exception | None) -> None:
     """Hand each part of the group its answer, or what went wrong."""
     for work, answer in zip(group, answers, strict=True):
+        outcome = problem or answer
         if work.done.cancelled():
             continue
-        if problem:
-            work.done.set_exception(problem)
-        elif isinstance(answer, Exception):
-            work.done.set_exception(answer)
+        if isinstance(outcome, Exception):
+            work.done.set_exception(outcome)
         else:
-            work.done.set_result(answer)
+            work.done.set_result(outcome)
 
 
-def answered(group: list[Work], counts: Counter[tuple[str, ...]]) -> tuple[Answers, list[Row]]:
-    """The answers to each part of the group, and the rows of the log that say the same."""
+def answered(group: list[Work]) -> Found:
+    """What the group comes to; whoever makes it fail fails alone."""
+    found = Found()
     try:
         p = scored(group)
+        now, at = time.perf_counter(), moment(datetime.now(UTC))
+        for work, probabilities in zip(group, p, strict=True):
+            latency = round((now - work.arrived) * 1000, 3)
+            predictions: list[Prediction] = []
+            for customer, request_id, q in zip(work.customers, work.request_ids, probabilities, strict=True):
+                answer = prediction(customer, request_id, q, work.model, found.counts)
+                predictions.append(answer)
+                found.rows.append(log_row(customer, answer, at, latency))
+            found.answers.append(predictions)
     except Exception as error:
         if len(group) == 1:
-            return [error], []
-        alone = [answered([work], counts) for work in group]  # whoever caused it fails alone
-        return [answer for answers, _ in alone for answer in answers], [row for _, rows in alone for row in rows]
-    now, at = time.perf_counter(), moment(datetime.now(UTC))
-    answers: Answers = []
-    rows: list[Row] = []
-    for work, probabilities in zip(group, p, strict=True):
-        latency = round((now - work.arrived) * 1000, 3)
-        predictions: list[Prediction] = []
-        for customer, request_id, q in zip(work.customers, work.request_ids, probabilities, strict=True):
-            answer = prediction(customer, request_id, q, work.model, counts)
-            predictions.append(answer)
-            rows.append(log_row(customer, answer, at, latency))
-        answers.append(predictions)
-    return answers, rows
+            return Found([error])
+        found = Found()
+        for alone in map(answered, ([work] for work in group)):
+            found.answers += alone.answers
+            found.rows += alone.rows
+            found.counts += alone.counts
+    return found
 
 
 def scored(group: list[Work]) -> list[list[float]]:
@@ -173,7 +181,10 @@ def scored(group: list[Work]) -> list[list[float]]:
     p: list[list[float]] = [[] for _ in group]
     for model in {work.model for work in group}:
         places = [i for i, work in enumerate(group) if work.model is model]
-        found = model.scorer.probabilities([customer for i in places for customer in group[i].customers]).tolist()
+        scores = model.scorer.probabilities([customer for i in places for customer in group[i].customers])
+        if not ((scores >= 0) & (scores <= 1)).all():  # the database would refuse the row again and again
+            raise ArithmeticError("the model gives what is no probability")
+        found = scores.tolist()
         for i in places:
             n = len(group[i].customers)
             p[i], found = found[:n], found[n:]
@@ -225,10 +236,10 @@ def log_row(customer: Mapping[str, Any], answer: Prediction, at: str, latency_ms
     )
 
 
-def count(counts: Counter[tuple[str, ...]], rows: Sequence[Row]) -> None:
+def count(found: Found) -> None:
     """Tell /metrics of a group."""
     counters = {"unseen": metrics.unseen, "missing": metrics.missing, "predicted": metrics.predictions}
-    for (kind, *labels), n in counts.items():
+    for (kind, *labels), n in found.counts.items():
         counters[kind].labels(*labels).inc(n)
-    for row in rows:
-        scores(row[ARM]).observe(row[P])
+    for row in found.rows:
+        observed(row[ARM]).observe(row[P])

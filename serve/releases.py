@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from churn.release import FILES, MANIFEST
 from churn.scorer import Scorer
 from churn.script import InputError, run, write_json
 from serve.settings import read_settings
@@ -28,7 +29,8 @@ class Store:
 
     @property
     def versions(self) -> list[str]:
-        return sorted(path.parent.name for path in self.folder.glob("*/MANIFEST.json"))
+        # one that begins with a dot is being copied, or its copying was killed
+        return sorted(path.parent.name for path in self.folder.glob(f"[!.]*/{MANIFEST}"))
 
     def champion(self) -> Path:
         """The folder of the release that answers."""
@@ -43,7 +45,9 @@ class Store:
         if version not in self.versions:
             building = self.folder / f".{version}.{os.getpid()}"
             try:
-                shutil.copytree(bundle, building)
+                building.mkdir(parents=True, exist_ok=True)
+                for name in (*FILES, MANIFEST):
+                    shutil.copyfile(bundle / name, building / name)
                 Scorer.open(building)
                 building.rename(self.folder / version)
             finally:

@@ -1,10 +1,15 @@
-"""dvc.yaml says what the code does: deps are imports, files are main()'s arguments, params are the sections read."""
+"""dvc.yaml says what the code does: deps are imports, files are main()'s arguments, params are the sections read.
+
+And the service stands beside the pipeline: it imports churn alone, and no more of other packages than it pins.
+"""
 
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache, reduce
+from importlib.metadata import packages_distributions
 from itertools import chain
 from operator import getitem
 from pathlib import Path
@@ -16,7 +21,18 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-SCRIPTS = sorted(str(p.relative_to(ROOT)) for folder in ("churn", "stages") for p in (ROOT / folder).rglob("*.py"))
+HOUSE = ("churn", "stages", "serve", "monitoring", "tests", "benchmarks")
+
+
+def scripts(*folders: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+SCRIPTS, SERVICE = scripts("churn", "stages"), scripts("serve")
+# folder -> what of the house it may import
+ARROWS = {"churn": {"churn"}, "stages": {"churn"}, "serve": {"churn", "serve"}}
+# what the service must start without
+HEAVY = {"pandas", "sklearn", "mlflow", "joblib", "scipy", "pyarrow", "xgboost", "onnx", "skl2onnx", "evidently", "dvc"}
 
 # section -> why no stage declares it
 UNDECLARED = {
@@ -94,7 +110,7 @@ def closure(path: str) -> set[str]:
     while waiting:
         found.add(current := waiting.pop())
         files = {f"{module.replace('.', '/')}.py" for module in modules(current)}
-        waiting += sorted(files & set(SCRIPTS) - found)
+        waiting += sorted(files & {*SCRIPTS, *SERVICE} - found)
     return found
 
 
@@ -200,7 +216,74 @@ def test_every_script_is_a_dep_of_somebody() -> None:
     assert not [path for path, why in OUTSIDE.items() if why == "empty" and (ROOT / path).read_text()]
 
 
-@pytest.mark.parametrize("path", SCRIPTS)
+@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE])
 def test_the_arrows_are_kept(path: str) -> None:
-    known = {module.partition(".")[0] for module in modules(path)} & {"churn", "stages", "serve", "monitoring", "tests"}
-    assert known <= {"churn"}
+    known = {module.partition(".")[0] for module in modules(path)} & set(HOUSE)
+    assert known <= ARROWS[path.partition("/")[0]]
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "banned"),
+    [
+        ("churn/x.py", "import stages.load", True),
+        ("churn/x.py", "from serve import log", True),
+        ("stages/x.py", "from stages.load import main", True),
+        ("stages/x.py", "import serve.log", True),
+        ("stages/x.py", "import churn.schema", False),
+        ("serve/x.py", "import serve.log", False),
+        ("tests/test_x.py", "import stages.load", False),
+    ],
+)
+def test_ruff_keeps_the_arrows_while_one_types(path: str, line: str, banned: bool) -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--select", "TID251", "--stdin-filename", path, "-"]
+    done = subprocess.run(command, input=f"{line}\n", cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, "TID251" in done.stdout) == (banned, banned)
+
+
+def service_files() -> set[str]:
+    """Every script that a part of the service imports, itself too."""
+    return set().union(*map(closure, SERVICE))
+
+
+@cache
+def packages() -> dict[str, set[str]]:
+    """Top names of other people's modules that the service imports -> the distributions they come from."""
+    top = {module.partition(".")[0] for path in service_files() for module in modules(path)}
+    come_from = packages_distributions()
+    others = top - set(HOUSE) - sys.stdlib_module_names
+    return {name: {re.sub(r"[._]", "-", found.lower()) for found in come_from[name]} for name in others}
+
+
+def pins(path: str) -> dict[str, str]:
+    """Distribution -> version of a requirements.txt."""
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / path).read_text(), re.MULTILINE))
+
+
+def test_the_service_imports_nothing_of_the_training() -> None:
+    shared = {f"churn/{name}.py" for name in ("features", "params", "release", "schema", "scorer", "script")}
+    assert {path for path in service_files() if not path.startswith("serve/")} == shared
+    assert not set(packages()) & HEAVY
+
+
+def test_a_started_service_holds_nothing_of_the_training() -> None:
+    code = f"import sys, serve.app, serve.releases; print(*{HEAVY!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_what_the_service_imports_it_pins() -> None:
+    pinned = set(pins("serve/requirements.txt"))
+    assert not [name for name, distributions in packages().items() if not distributions & pinned]
+
+
+def test_the_service_s_pins_are_the_pipeline_s() -> None:
+    own, all_ = pins("serve/requirements.txt"), pins("requirements.txt")
+    assert own
+    assert {name: all_.get(name) for name in own} == own
+
+
+def test_the_service_asks_for_nothing_without_a_use() -> None:
+    # the server's, SQLAlchemy's driver, a folder of files
+    not_imported = {"httptools", "uvicorn", "uvloop", "psycopg", "fastapi-swagger"}
+    asked = set(re.findall(r"^([a-z-]+)", (ROOT / "serve/requirements.in").read_text(), re.MULTILINE))
+    assert asked - not_imported <= set().union(*packages().values())

@@ -173,7 +173,7 @@ def verdict(differences: Sequence[Difference], tolerance: float) -> tuple[str, i
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's, with its Python's tools first and without what would lead git, DVC, MLflow or the service elsewhere."""
+    """This process's, with its Python's tools first and without what would lead git, DVC and the others elsewhere."""
     elsewhere = ("GIT_", "DVC_EXP", "MLFLOW_", "CHURN_", "PROMETHEUS_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
     return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])} | more

@@ -31,9 +31,7 @@ def bundle(reproduced: Path) -> Path:
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
-def service(
-    request: pytest.FixtureRequest, bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
+def service(request: Any, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("service"), bundle, workers=request.param) as running:
         yield running
 
@@ -154,14 +152,9 @@ def test_a_rate_limit_is_one_for_all_workers(bundle: Path, tmp_path: Path) -> No
 def test_two_keys_are_good_while_one_replaces_the_other(bundle: Path, tmp_path: Path) -> None:
     with Service(tmp_path, bundle, CHURN_API_KEYS="old-key, new-key") as service:
         customer = service.customers()[0]
-        answers = {
-            key: service.post("/predict", customer, {"X-API-Key": key})[0] for key in ("old-key", "new-key", "x")
-        }
-        assert answers == {"old-key": 200, "new-key": 200, "x": 401}
-        assert [service.request(*request, None)[0] for request in (("POST", "/predict"), ("GET", "/model"))] == [
-            401,
-            401,
-        ]
+        keys = ("old-key", "new-key", "another", "")
+        assert [service.post("/predict", customer, {"X-API-Key": key})[0] for key in keys] == [200, 200, 401, 401]
+        assert service.post("/predict", customer)[0] == service.get("/model")[0] == 401
         assert [service.get(path)[0] for path in ("/health", "/ready", "/metrics", "/docs")] == [200] * 4
         assert "old-key" not in service.errors.read_text()
 

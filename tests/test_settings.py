@@ -1,0 +1,74 @@
+"""The environment is read strictly, and never shown where it holds a secret."""
+
+from pathlib import Path
+
+import pytest
+
+from churn.script import InputError
+from serve.settings import Rate, read_settings
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in os.environ:
+        if name.startswith("CHURN_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_variables_the_log_lies_beside_the_releases() -> None:
+    settings = read_settings()
+    assert settings.log == "sqlite:///releases/log.db"
+    assert settings.spool_path == Path("releases/spool.jsonl")
+    assert (settings.api_keys, settings.rate_limit) == ((), None)
+
+
+def test_each_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "RELEASES": "/srv/r", "LOG_URL": "postgresql://u:p@h/d", "SPOOL": "/var/s", "SPOOL_MAX": "1000",
+        "API_KEYS": " a, b,,", "RATE_LIMIT": "90/minute", "MAX_BODY": "5",
+    }  # fmt: skip
+    for name, value in values.items():
+        monkeypatch.setenv(f"CHURN_{name}", value)
+    settings = read_settings()
+    assert (settings.releases, settings.log, settings.spool_path) == (Path("/srv/r"), values["LOG_URL"], Path("/var/s"))
+    assert (settings.spool_max, settings.max_body) == (1000, 5)
+    assert (settings.api_keys, settings.rate_limit) == (("a", "b"), Rate(90, 60))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RATE_LIMIT", "fast"), ("RATE_LIMIT", "0/second"), ("RATE_LIMIT", "-1/second"), ("RATE_LIMIT", "5/day"),
+        ("RATE_LIMIT", "5"), ("MAX_BODY", "0"), ("MAX_BODY", "much"), ("SPOOL_MAX", "-3"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_one_line_that_names_the_variable(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CHURN_{name}", value)
+    with pytest.raises(InputError) as error:
+        read_settings()
+    assert str(error.value).startswith(f"environment variable CHURN_{name}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_every_mistake_is_named_and_no_key_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_API_KEYS", "a-secret-key")
+    monkeypatch.setenv("CHURN_LOG_URL", "postgresql://u:a-secret-password@h/d")
+    monkeypatch.setenv("CHURN_MAX_BODY", "x")
+    monkeypatch.setenv("CHURN_SPOOL_MAX", "y")
+    with pytest.raises(InputError) as error:
+        read_settings()
+    assert len(str(error.value).splitlines()) == 2
+    assert "secret" not in str(error.value)
+
+
+def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_RATE_LIMIT", "")
+    monkeypatch.setenv("CHURN_API_KEYS", "")
+    monkeypatch.setenv("CHURN_LOG_URL", "")
+    settings = read_settings()
+    assert (settings.rate_limit, settings.api_keys, settings.log) == (None, (), "sqlite:///releases/log.db")
