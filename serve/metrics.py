@@ -22,8 +22,10 @@ from prometheus_client import (  # noqa: E402
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: E402
 
 if FOLDER:
-    # a worker never forks: the client would ask the system for its process id at each number
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda pid=os.getpid(): pid)
+    # else the client asks the system for the process id at each number, several times a request
+    pid = [os.getpid()]
+    os.register_at_fork(after_in_child=lambda: pid.__setitem__(0, os.getpid()))
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: pid[0])
 disable_created_metrics()  # a second series for each, which several workers do not have
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
