@@ -28,6 +28,13 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+class StderrHandler(logging.Handler):
+    """Writes where requests' lines are written, so that neither cuts into the other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(STDERR, self.format(record).encode() + b"\n")
+
+
 _lines: list[bytes] = []
 
 
@@ -60,7 +67,7 @@ def place(error: BaseException) -> str:
 
 def configure() -> None:
     """Send the service's and uvicorn's logs to stderr as JSON; the service's lines stand for uvicorn's access log."""
-    handler = logging.StreamHandler()
+    handler = StderrHandler()
     handler.setFormatter(JsonFormatter())
     for name in ("serve", "uvicorn"):
         logger = logging.getLogger(name)

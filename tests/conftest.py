@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +92,29 @@ def elsewhere(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return tmp_path
 
     return go
+
+
+@pytest.fixture(scope="session")
+def client(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of the service, which started in this process with the project's release."""
+    from starlette.testclient import TestClient
+
+    from serve.app import create_app
+    from serve.releases import Store
+
+    store = Store(tmp_path_factory.mktemp("releases"))
+    store.promote(store.add(released))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("CHURN_")]:
+            patch.delenv(name)
+        patch.setenv("CHURN_RELEASES", str(store.folder))
+        patch.setenv("CHURN_MAX_BODY", "2000000")
+        with TestClient(create_app(), raise_server_exceptions=False, follow_redirects=False) as opened:
+            yield opened
+
+
+@pytest.fixture
+def customer(client: Any) -> dict[str, Any]:
+    """A customer of the release's golden ones."""
+    found: dict[str, Any] = client.app.state.service.release.golden()[0]["customer"]
+    return found
