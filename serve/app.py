@@ -219,27 +219,33 @@ def add_routes(app: Churn, service: Service) -> None:
             raise Refused(503, "log_down", "outcomes can't be kept now; send them again", RETRY) from None
         return {"accepted": len(found), "matched": matched, "unmatched": len(found) - matched}
 
-    for path, endpoint, answers in (
-        ("/predict", predict, Prediction),
-        ("/predict/batch", predict_batch, Predictions),
-        ("/explain", explain, Explanation),
-        ("/feedback", feedback, Receipt),
+    for path, endpoint, answers, summary in (
+        ("/predict", predict, Prediction, "Will this customer leave?"),
+        ("/predict/batch", predict_batch, Predictions, "Which of these customers will leave?"),
+        ("/explain", explain, Explanation, "Why this probability?"),
+        ("/feedback", feedback, Receipt, "This is what became of them"),
     ):
-        route = JSONRoute(path, endpoint, methods=["POST"], response_model=answers, responses=POSTED)
+        documented: dict[str, Any] = {"response_model": answers, "responses": POSTED, "summary": summary}
+        route = JSONRoute(path, endpoint, methods=["POST"], tags=["customers"], **documented)
         app.router.routes.append(route)
         app.lane["POST", path] = route
 
-    @app.get("/model", responses=REFUSALS)
+    @app.get("/model", responses=REFUSALS, tags=["service"], summary="What answers")
     async def model() -> dict[str, Any]:
         """The card of the release that answers: scores with intervals, threshold, data hash, limits."""
         return service.release.card
 
-    @app.get("/health")
+    @app.get("/health", tags=["service"], summary="Is it alive?")
     async def health() -> Health:
         """The process answers."""
         return {"status": "alive"}
 
-    @app.get("/ready", responses={503: {"model": Readiness, "description": "Send no customers here"}})
+    @app.get(
+        "/ready",
+        responses={503: {"model": Readiness, "description": "Send no customers here"}},
+        tags=["service"],
+        summary="May customers be sent here?",
+    )
     async def ready(response: Response) -> Readiness:
         """A verified release is loaded, and the log or its spool takes rows."""
         problem = service.log.problem
@@ -252,9 +258,15 @@ def add_routes(app: Churn, service: Service) -> None:
     async def home() -> RedirectResponse:
         return RedirectResponse("docs")
 
-    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+        tags=["service"],
+        summary="Numbers for Prometheus",
+    )
     def numbers() -> Response:
-        """For Prometheus."""
+        """Requests, latencies, predictions, scores, unseen levels, missing values, the log; over all workers."""
         metrics.spool.set(service.log.spool.size)
         metrics.log_up.set(not service.log.problem)
         return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
