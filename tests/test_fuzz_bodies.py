@@ -15,7 +15,7 @@ NUMBERS = ["tenure", "monthly_charges", "total_charges"]
 ODD = ["-0.0", "5e-324", "1e308", "1e309", "-1e400", "NaN", "Infinity", "-Infinity", "1e", "0x1", "+1", "01", ".5"]
 ODD += ["1_0", "true", '"1"', "[1]", "{}", "null"]
 JSON = {"Content-Type": "application/json"}
-shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 def answered(client: Any, body: bytes, path: str = "/predict") -> Any:
@@ -76,8 +76,8 @@ def test_any_text(client: Any, customer: dict[str, Any], name: str, value: str) 
     answer = answered(client, json.dumps(customer | {name: value}).encode())
     fits = "\0" not in value and (len(value) <= 128 and value != "" if name == "customer_id" else len(value) <= 200)
     assert answer.status_code == (200 if fits else 422)
-    if name != "customer_id" and len(value) > 3 and value not in ("Male", "Female"):
-        assert value not in answer.text
+    if answer.status_code == 422:
+        assert value == "" or json.dumps(value)[1:-1] not in "".join(m["msg"] for m in answer.json()["detail"])
 
 
 @pytest.mark.parametrize("raw", ['"\\ud800"', '"\\udfff\\ud800"', '"\\x"', '"\n"', "'a'"])

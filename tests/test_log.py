@@ -31,6 +31,11 @@ NOW = datetime(2026, 11, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 FEATURES = {"tenure": 2.5, "contract": "Zwölf Monate 🙂", "total_charges": None, "partner": True}
 
 
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.log.RETRY", 0.02)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'log.db'}"
@@ -91,12 +96,12 @@ def opened(url: str) -> None:
 
 def test_processes_make_the_tables_side_by_side(url: str) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=opened, args=(url,)) for _ in range(3)]
+    processes = [context.Process(target=opened, args=(url,)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [process.exitcode for process in processes] == [0, 0]
 
 
 def test_what_waits_in_the_spool_goes_first(log: PredictionLog) -> None:

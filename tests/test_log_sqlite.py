@@ -21,6 +21,7 @@ from tests.test_log import row, rows
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictionLog]:
     monkeypatch.setattr(module, "WAIT", 0.05)
+    monkeypatch.setattr(module, "RETRY", 0.02)
     opened = PredictionLog(f"sqlite:///{tmp_path / 'folder/log.db'}", Spool(tmp_path / "spool.jsonl", 100_000))
     opened.open()
     yield opened
