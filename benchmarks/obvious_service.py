@@ -23,10 +23,9 @@ app = FastAPI()
 
 @app.post("/predict")
 async def predict(customer: Customer) -> Prediction:  # type: ignore[valid-type]
-    values = customer.model_dump()  # type: ignore[attr-defined]
-    p = float(model.predict_proba(pd.DataFrame([values])[list(model.feature_names_in_)].astype(types))[0, 1])
+    p = float(model.predict_proba(pd.DataFrame([customer])[list(model.feature_names_in_)].astype(types))[0, 1])
     return {
-        "customer_id": values["customer_id"],
+        "customer_id": customer["customer_id"],
         "churn_probability": p,
         "prediction": "churn" if p >= threshold else "no_churn",
         "confidence": max(p, 1 - p),

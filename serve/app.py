@@ -2,27 +2,25 @@
 
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from churn.release import Release
 from churn.scorer import Scorer
 from serve import jsonlog, metrics
 from serve.docs import add_docs
 from serve.explain import Explainer
-from serve.gate import Call, Gate, Refused, Rules, asks_for_key, too_large
+from serve.gate import Call, Gate, Refused, Rules, asks_for_key
+from serve.json_route import JSONRoute
 from serve.limits import ApiKeys, RateLimit
-from serve.log import LogFull, PredictionLog
+from serve.log import LogDown, LogFull, PredictionLog
 from serve.messages import (
     Explanation,
     Feedback,
@@ -43,7 +41,6 @@ from serve.spool import Spool
 
 log = logging.getLogger("serve")
 
-MISTAKES = 100  # of one request are named at most
 RETRY = 5.0  # seconds, when the log takes no rows
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -80,61 +77,6 @@ class Churn(FastAPI):
                     for operation in operations.values():
                         operation["security"] = [{"ApiKey": []}]
         return document
-
-
-class JSONRoute(APIRoute):
-    """A route that FastAPI documents and pydantic's own JSON parser feeds: FastAPI's way from bytes to models and back
-    costs twice the prediction. The endpoint takes the body's model and the Request, and returns what orjson writes."""
-
-    def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any):
-        super().__init__(path, endpoint, **options)
-        assert self.body_field is not None
-        body: type[BaseModel] = self.body_field.field_info.annotation  # type: ignore[assignment]
-        validate = body.__pydantic_validator__.validate_json
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            call: Call = scope["call"]
-            content = await read_body(scope, receive, call)
-            try:
-                given = validate(content)
-            except ValidationError as error:
-                call.error = "validation"
-                status, answer = 422, mistakes(error)
-            else:
-                status, answer = 200, orjson.dumps(await endpoint(given, Request(scope)))
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": answer})
-
-        self.app = app
-
-
-async def read_body(scope: Scope, receive: Receive, call: Call) -> bytes:
-    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    if not is_json(kind):
-        raise Refused(415, "content_type", "the body's Content-Type is not application/json")
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(499, "disconnected", "the client left")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > call.max_body:
-            raise too_large(call.max_body)
-        more = message.get("more_body", False)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def is_json(content_type: bytes) -> bool:
-    kind = content_type.partition(b";")[0].strip().lower()
-    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
-
-
-def mistakes(error: ValidationError) -> bytes:
-    """What is wrong with a body, as FastAPI says it, without the values that are wrong."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MISTAKES]
-    return orjson.dumps({"detail": [{**mistake, "loc": ["body", *mistake["loc"]]} for mistake in found]})
 
 
 class Service:
@@ -193,21 +135,20 @@ def add_routes(app: Churn, service: Service) -> None:
     async def predict(customer: Customer, request: Request) -> Prediction:  # type: ignore[valid-type]
         """The probability that one customer leaves."""
         call = request.scope["call"]
-        (answer,) = await service.predict([vars(customer)], [call.request_id], call)
+        (answer,) = await service.predict([customer], [call.request_id], call)
         return answer
 
     async def predict_batch(batch: Batch, request: Request) -> Predictions:  # type: ignore[valid-type]
         """The same for up to 10,000 customers, in order; their request ids are numbered."""
         call = request.scope["call"]
-        customers = [vars(customer) for customer in batch.customers]  # type: ignore[attr-defined]
-        ids = [f"{call.request_id}-{i}" for i in range(len(customers))]
-        return {"predictions": await service.predict(customers, ids, call)}
+        ids = [f"{call.request_id}-{i}" for i in range(len(batch["customers"]))]  # type: ignore[index]
+        return {"predictions": await service.predict(batch["customers"], ids, call)}  # type: ignore[index]
 
     async def explain(customer: Customer, request: Request) -> Explanation:  # type: ignore[valid-type]
         """The prediction, and what each of the customer's values has to do with it."""
         call = request.scope["call"]
-        (answer,) = await service.predict([vars(customer)], [call.request_id], call)
-        found = await run_in_threadpool(service.explainer.explain, vars(customer))
+        (answer,) = await service.predict([customer], [call.request_id], call)
+        found = await run_in_threadpool(service.explainer.explain, customer)
         return {**answer, **found}  # type: ignore[typeddict-item]
 
     async def feedback(given: Feedback, request: Request) -> Receipt:
@@ -215,7 +156,7 @@ def add_routes(app: Churn, service: Service) -> None:
         found = [outcome.row() for outcome in given.outcomes]
         try:
             matched = await run_in_threadpool(service.log.record, found)
-        except SQLAlchemyError:
+        except LogDown:
             raise Refused(503, "log_down", "outcomes can't be kept now; send them again", RETRY) from None
         return {"accepted": len(found), "matched": matched, "unmatched": len(found) - matched}
 
@@ -248,11 +189,9 @@ def add_routes(app: Churn, service: Service) -> None:
     )
     async def ready(response: Response) -> Readiness:
         """A verified release is loaded, and the log or its spool takes rows."""
-        problem = service.log.problem
-        status: Any = "degraded" if problem else "ready"
-        if problem and not service.log.accepts:
-            status, response.status_code = "unready", 503
-        return {"status": status, "reason": problem, "model_version": service.model.version}
+        status, reason = service.log.state()
+        response.status_code = 503 if status == "unready" else 200
+        return {"status": status, "reason": reason, "model_version": service.model.version}
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

@@ -1,6 +1,7 @@
 """What every request passes: its id, keys, rate and size; and what is said of it: headers, log line, numbers."""
 
 import logging
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def too_large(max_body: int) -> Refused:
 async def refuse(refusal: Refused, send: Send) -> None:
     headers = [(b"content-type", b"application/json")]
     if refusal.retry_after:
-        headers.append((b"retry-after", str(max(1, round(refusal.retry_after + 0.5))).encode()))
+        headers.append((b"retry-after", str(math.ceil(refusal.retry_after)).encode()))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"ApiKey"))
     body = orjson.dumps({"detail": refusal.detail})

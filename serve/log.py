@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     JSON,
@@ -138,6 +138,10 @@ class LogFull(Exception):
     """Neither the database nor the spool takes rows."""
 
 
+class LogDown(Exception):
+    """The database can't be asked or written to now."""
+
+
 EXAMPLES = "expected sqlite:///folder/log.db or postgresql://user:password@host/database"
 
 
@@ -164,7 +168,6 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a committed row outlives a power cut
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; pages of indexes are written over and over
-    connection.execute("PRAGMA cache_size = -8000")  # KiB
 
 
 def create_tables(engine: Engine) -> None:
@@ -208,6 +211,14 @@ class PredictionLog:
         self._disconnect()
         self.engine.dispose()
         self.spool.close()
+
+    def state(self) -> tuple[Literal["ready", "degraded", "unready"], str]:
+        """Whether rows are taken, and why not or only by the spool; what the database said stays in the log."""
+        if not self.problem:
+            return "ready", ""
+        if self.accepts:
+            return "degraded", "the log's database is down; rows go to the spool"
+        return "unready", "the log's database is down, and the spool takes no rows"
 
     def write(self, rows: Sequence[Row]) -> None:
         """Commit the rows to the database, or append them to the spool; LogFull where neither takes them."""
@@ -289,6 +300,7 @@ class PredictionLog:
     def record(self, found: Sequence[Mapping[str, Any]]) -> int:
         """Keep outcomes {customer_id, request_id, observed_at, churned}; how many belong to a logged prediction.
 
+        LogDown where the database does not take them all; those that it took are no harm when they come again.
         The last word on a customer, or a request, at one moment counts; saying it again changes nothing.
         """
         insert = sqlite.insert(outcomes) if self.is_file else postgresql.insert(outcomes)
@@ -299,10 +311,15 @@ class PredictionLog:
         )
         now = datetime.now(UTC)
         last = {(o["customer_id"], o["request_id"], o["observed_at"]): {**o, "received_at": now} for o in found}
-        with self.engine.connect() as connection:
-            with self._turn(), connection.begin():
-                connection.execute(upsert, list(last.values()))
-            logged = {key: _logged(connection, key, {o[key] for o in found} - {""}) for key in NAMES}
+        rows = list(last.values())
+        try:
+            with self.engine.connect() as connection:
+                for start in range(0, len(rows), GROUP):  # predictions are written in between
+                    with self._turn(), connection.begin():
+                        connection.execute(upsert, rows[start : start + GROUP])
+                logged = {key: _logged(connection, key, {o[key] for o in found} - {""}) for key in NAMES}
+        except (SQLAlchemyError, OSError) as error:
+            raise LogDown from error
         return sum(any(o[key] in logged[key] for key in NAMES) for o in found)
 
 

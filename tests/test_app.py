@@ -2,12 +2,13 @@
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from serve.log import predictions
+from serve.log import connect, predictions
 from serve.messages import BATCH
 
 Customer = dict[str, Any]
@@ -124,6 +125,16 @@ def test_feedback_finds_predictions_and_sent_twice_changes_nothing(client: Any, 
         assert receipt == {"accepted": 3, "matched": 2, "unmatched": 1}
 
 
+def test_outcomes_that_cannot_be_kept_are_to_be_sent_again(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = client.app.state.service.log
+    monkeypatch.setattr(log, "engine", connect(f"sqlite:///{tmp_path / 'missing/log.db'}"))
+    outcome = {"customer_id": "a", "churned": False, "observed_at": "2026-11-01T00:00:00Z"}
+    refused = client.post("/feedback", json={"outcomes": [outcome]})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+
+
 def test_an_outcome_names_one_prediction_or_customer(client: Any) -> None:
     at = {"observed_at": "2026-11-01T00:00:00+02:00", "churned": False}
     for names in ({}, {"customer_id": "a", "request_id": "b"}, {"customer_id": ""}, {"customer_id": None}):
@@ -149,11 +160,14 @@ def test_ready_says_what_is_wrong_and_whether_it_matters(client: Any, monkeypatc
     log = client.app.state.service.log
     monkeypatch.setattr(log, "_recover", lambda: None)
     monkeypatch.setattr(log, "problem", "connection refused")
-    assert client.get("/ready").json()["status"] == "degraded"
+    degraded = client.get("/ready").json()
+    assert (degraded["status"], degraded["reason"]) == (
+        "degraded", "the log's database is down; rows go to the spool",
+    )  # fmt: skip
     monkeypatch.setattr(log, "accepts", False)
     refused = client.get("/ready")
     assert (refused.status_code, refused.json()["status"]) == (503, "unready")
-    assert refused.json()["reason"] == "connection refused"
+    assert refused.json()["reason"] == "the log's database is down, and the spool takes no rows"
 
 
 def test_what_cannot_be_logged_is_not_answered(

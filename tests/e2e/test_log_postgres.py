@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
-from tests.test_log import *  # noqa: F403
 
 from serve.log import connect
 from tests.e2e.servers import Postgres, postgres
+from tests.test_log import *  # noqa: F403
 
 pytestmark = pytest.mark.e2e
 
