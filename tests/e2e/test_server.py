@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from churn.release import CARD, FORMAT, GOLDEN, MANIFEST, MODEL, seal
+from churn.release import CARD, FORMAT, GOLDEN, MANIFEST, MODEL, PIPELINE, seal
 from serve.log import connect, predictions
 from tests.e2e.servers import Load, Service, until
 
@@ -64,7 +65,7 @@ def test_it_is_ready_within_a_second_and_a_half_of_its_start(bundle: Path, tmp_p
     assert min(seconds[1:]) < 1.5, seconds  # the first one warms the disk
 
 
-def test_a_worker_stays_below_150_mb_and_imports_nothing_of_the_training(service: Service) -> None:
+def test_a_worker_stays_below_150_mb_and_maps_nothing_of_the_training(service: Service) -> None:
     load = loaded(service, 2000)
     service.post("/explain", service.customers()[0])
     service.post("/predict/batch", {"customers": service.customers()[:100] * 20})
@@ -72,8 +73,40 @@ def test_a_worker_stays_below_150_mb_and_imports_nothing_of_the_training(service
     for pid in service.pids:
         assert memory(pid) < 150
         mapped = Path(f"/proc/{pid}/maps").read_text()
-        assert "onnxruntime" in mapped
+        for name in ("onnxruntime", "uvloop", "httptools"):
+            assert f"/site-packages/{name}/" in mapped
         assert not [name for name in HEAVY if f"/site-packages/{name}/" in mapped]
+
+
+def test_the_running_process_imports_nothing_of_the_training(bundle: Path, tmp_path: Path) -> None:
+    with Service(tmp_path, bundle, app="tests.e2e.modules_app:app") as service:
+        service.post("/explain", service.customers()[0])
+        service.post("/predict/batch", {"customers": service.customers()})
+        imported = set(service.get("/health/modules")[2])
+    assert {"onnxruntime", "numpy"} <= imported
+    assert not imported & HEAVY
+
+
+class Boom:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_is_unpickled(bundle: Path, tmp_path: Path) -> None:
+    release, trap = shutil.copytree(bundle, tmp_path / "release"), tmp_path / "unpickled"
+    (release / PIPELINE).write_bytes(pickle.dumps(Boom(trap)))
+    resealed(release, lambda lines: None)
+    with Service(tmp_path, release) as service:
+        assert service.post("/predict", service.customers()[0])[0] == 200
+        assert service.post("/explain", service.customers()[0])[0] == 200
+    assert not trap.exists()
+    pickle.loads((release / PIPELINE).read_bytes())
+    assert trap.exists()
 
 
 def test_the_numbers_are_those_of_all_workers(service: Service) -> None:
