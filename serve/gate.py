@@ -28,7 +28,7 @@ HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
-NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
 # the client looks a label up under a lock, in three steps
@@ -119,8 +119,8 @@ class Gate:
                 call.status = message["status"]
                 own = message.setdefault("headers", [])
                 own += [*HEADERS, (b"x-request-id", call.request_id.encode())]
-                if not any(name == NO_CONTENT[0] for name, _ in own):
-                    own.append(NO_CONTENT)
+                if not any(name == POLICY[0] for name, _ in own):
+                    own.append(POLICY)
             await send(message)
 
         try:

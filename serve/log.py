@@ -107,6 +107,11 @@ COLUMNS = [str(column.name) for column in predictions.columns]  # orjson takes n
 Row = tuple[Any, ...]  # of predictions, plain values in the order of COLUMNS
 
 
+def as_row(named: Mapping[str, Any]) -> Row:
+    """The row of a line of the spool."""
+    return tuple(named[name] for name in COLUMNS)
+
+
 @cache
 def insert_sql(rows: int, mark: str) -> str:
     """One statement for a group: executing one a row would hand over the interpreter's lock as often."""
@@ -151,6 +156,8 @@ def connect(url: str) -> Engine:
         parsed = make_url(url)
         match parsed.get_backend_name():
             case "sqlite":
+                if parsed.database in (None, "", ":memory:"):
+                    raise InputError(f"CHURN_LOG_URL names no file; {EXAMPLES}")
                 engine = create_engine(parsed, connect_args={"timeout": WAIT, "check_same_thread": False})
                 event.listen(engine, "connect", _set_up_sqlite)
             case "postgresql":
@@ -172,6 +179,8 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
 
 def create_tables(engine: Engine) -> None:
     """The tables and indexes that are not there yet."""
+    if engine.dialect.name == "sqlite":  # for this user's eyes alone: it holds customers
+        os.close(os.open(str(engine.url.database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             # IF NOT EXISTS alone fails when two workers start at once
@@ -275,7 +284,7 @@ class PredictionLog:
                 create_tables(self.engine)
             with self.engine.connect() as connection:
                 if waiting:
-                    self.spool.drain(lambda rows: self._insert(connection, [tuple(row.values()) for row in rows]))
+                    self.spool.drain(lambda rows: self._insert(connection, [as_row(row) for row in rows]))
                 elif was_down:
                     self._try(connection)
                 else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve.gate import HEADERS, NO_CONTENT, Rules
+from serve.gate import HEADERS, POLICY, Rules
 from serve.limits import ApiKeys, RateLimit
 from serve.settings import Rate
 
@@ -40,7 +40,7 @@ def test_every_answer_has_the_security_headers_and_an_id(
     assert answer.status_code == status
     for name, value in HEADERS:
         assert answer.headers[name.decode()] == value.decode()
-    assert "frame-ancestors 'none'" in answer.headers[NO_CONTENT[0].decode()]
+    assert "frame-ancestors 'none'" in answer.headers[POLICY[0].decode()]
     assert answer.headers["x-request-id"]
     if status >= 400:
         assert answer.json().keys() == {"detail"}

@@ -53,6 +53,13 @@ def test_a_turn_that_never_ends_holds_nobody_for_long(log: PredictionLog, tmp_pa
     assert len(rows(log)) == 1
 
 
+def test_what_holds_customers_is_for_one_user_s_eyes(log: PredictionLog, tmp_path: Path) -> None:
+    log.write([row()])
+    files = [*(tmp_path / "folder").iterdir(), *tmp_path.glob("spool*")]
+    assert len(files) >= 5
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
 def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
     (tmp_path / "log.db").write_text("some text, and not a little of it" * 100)
     log = PredictionLog(f"sqlite:///{tmp_path / 'log.db'}", Spool(tmp_path / "spool.jsonl", 100_000))
@@ -64,9 +71,11 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
     assert "some text" in (tmp_path / "log.db").read_text()
 
 
-@pytest.mark.parametrize(
-    "url", ["", "nonsense", "postgresql://u:a-secret@h:port/d", "mysql://u:a-secret@h/d", "sqlite+nothing:///x"]
-)
+WRONG = ["", "nonsense", "postgresql://u:a-secret@h:port/d", "mysql://u:a-secret@h/d", "sqlite+nothing:///x"]
+WRONG += ["sqlite://", "sqlite:///:memory:"]
+
+
+@pytest.mark.parametrize("url", WRONG)
 def test_a_wrong_url_is_refused_in_one_line_without_its_password(url: str) -> None:
     with pytest.raises(InputError) as error:
         connect(url)

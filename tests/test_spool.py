@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -129,6 +130,23 @@ def test_a_large_spool_is_drained_in_parts(tmp_path: Path) -> None:
     spool.drain(chunks.append)
     assert len(chunks) > 2
     assert [row for chunk in chunks for row in chunk] == large
+
+
+def test_threads_append_while_another_drains(tmp_path: Path) -> None:
+    spool, found = Spool(tmp_path / "spool", 10**7), []
+
+    def append(name: str) -> None:
+        for i in range(300):
+            spool.append([{"name": name, "id": i}])
+
+    threads = [threading.Thread(target=append, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        spool.drain(found.extend)
+    spool.drain(found.extend)
+    for name in "ab":
+        assert [row["id"] for row in found if row["name"] == name] == list(range(300))
 
 
 def appending(path: Path, name: str) -> None:
