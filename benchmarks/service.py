@@ -121,7 +121,7 @@ def main() -> None:
         sys.exit("wrk is missing; install it, for instance: apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
         store, script, bodies = Store(Path(folder, "releases")), Path(folder, "post.lua"), Path(folder, "bodies")
-        store.promote(store.add(given.release))
+        store.promote(store.add(given.release, "benchmark"), "benchmark")
         release = open_release(store.champion())
         ordinary = release.golden()[: release.card["samples"]["golden"]]
         bodies.write_text("".join(json.dumps(line["customer"]) + "\n" for line in ordinary))

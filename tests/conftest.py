@@ -103,7 +103,7 @@ def client(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     from serve.releases import Store
 
     store = Store(tmp_path_factory.mktemp("releases"))
-    store.promote(store.add(released))
+    store.promote(store.add(released, "test"), "test")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("CHURN_")]:
             patch.delenv(name)

@@ -50,7 +50,7 @@ class Service:
         self.folder, self.port, self.workers, self.app = folder, free_port(), workers, app
         self.store = Store(folder / "releases")
         if bundle.is_dir():
-            self.store.promote(self.store.add(bundle))
+            self.store.promote(self.store.add(bundle, "test"), "test")
         self.variables = {"CHURN_RELEASES": str(self.store.folder), **variables}
         self.errors = folder / "stderr"
         self.process: subprocess.Popen[bytes] | None = None

@@ -79,6 +79,7 @@ def test_the_service_s_commands_run(served: str, reproduced: Path) -> None:
     version = listed.split()[-1]
     assert version in (reproduced / "models/release/card.json").read_text()
     command(reproduced, sys.executable, "-m", "serve.releases", "promote", version, "--reason", "as the README says")
+    assert "promote" in command(reproduced, sys.executable, "-m", "serve.releases", "history")
     assert "removed 0 predictions" in command(reproduced, sys.executable, "-m", "serve.log", "prune", "--days", "400")
 
 
