@@ -51,7 +51,7 @@ POSTED: dict[int | str, dict[str, Any]] = {
     **REFUSALS,
     413: {"model": Refusal, "description": "The body is too large"},
     415: {"model": Refusal, "description": "The body is not declared as JSON"},
-    422: {"model": Mistakes, "description": "The body is not JSON, or fields are wrong; each is named"},
+    422: {"model": Mistakes, "description": "The body is not JSON, or fields are wrong; they are named"},
     503: {"model": Refusal, "description": "The prediction can't be logged now; see Retry-After"},
 }
 
@@ -64,7 +64,8 @@ class Churn(FastAPI):
         self.lane: dict[tuple[str, str], APIRoute] = {}
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Gate(super().build_middleware_stack(), self.lane, self.state)
+        outermost: Any = super().build_middleware_stack()  # would answer an error in plain text before the gate sees it
+        return Gate(outermost.app, self.lane, self.state)
 
     def openapi(self) -> dict[str, Any]:
         """What /docs shows; where keys are asked for, it has a place to give one."""
@@ -215,11 +216,13 @@ def create_app() -> Churn:
     jsonlog.configure()
     app = Churn(
         title="Churn",
-        description="How likely a customer is to leave, from a verified and versioned release.",
+        description="How likely a customer is to leave, from a verified and versioned release. "
+        "A request may bring its own name in the header X-Request-ID.",
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the host that the client named
     )
     add_docs(app)
     return app

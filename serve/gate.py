@@ -10,6 +10,7 @@ from functools import cache
 import orjson
 from fastapi.routing import APIRoute
 from starlette.datastructures import State
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from churn.script import InputError
@@ -130,6 +131,8 @@ class Gate:
                 await route.app(scope, receive, answer)
             else:
                 await self.app(scope, receive, answer)
+        except ClientDisconnect:
+            call.error = "disconnected"
         except Refused as refusal:
             call.error = refusal.kind
             await refuse(refusal, answer)

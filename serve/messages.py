@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import (
-    Annotated,
-    Any,
-    Literal,  # pydantic asks for this one on Python 3.11
-)
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from typing_extensions import TypedDict  # pydantic asks for this one on Python 3.11
 
 from churn.schema import Column, Schema
 from churn.script import InputError
@@ -21,6 +17,8 @@ ID = "customer_id"  # what requests call the customer, whatever the table does
 # no NUL: PostgreSQL keeps it neither in text nor in JSON
 Text = Annotated[str, Field(strict=True, max_length=200, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
+# as long as what the client may choose, and its number in a batch
+RequestId = Annotated[str, Field(strict=True, min_length=1, max_length=133, pattern=r"^[^\x00]*$")]
 
 
 def customer_model(schema: Schema, example: Mapping[str, Any]) -> Any:
@@ -66,7 +64,8 @@ def _words(column: Column) -> str:
 
 
 def batch_model(customer: Any) -> Any:
-    return _strict("Batch", {"customers": Annotated[list[customer], Field(min_length=1, max_length=BATCH)]})
+    """Some customers; the first that is wrong is named, since to name ten thousand takes seconds."""
+    return _strict("Batch", {"customers": Annotated[list[customer], Field(min_length=1, max_length=BATCH), FailFast()]})
 
 
 def _strict(name: str, fields: dict[str, Any], **config: Any) -> Any:
@@ -79,11 +78,15 @@ def _strict(name: str, fields: dict[str, Any], **config: Any) -> Any:
 
 class Prediction(TypedDict):
     customer_id: str | None
-    churn_probability: Annotated[float, Field(ge=0, le=1, description="P(the customer leaves), not rounded")]
+    churn_probability: Annotated[
+        float, Field(ge=0, le=1, description="P(the customer leaves), not rounded", examples=[0.625])
+    ]
     prediction: Annotated[Literal["churn", "no_churn"], Field(description="churn from the threshold on")]
-    confidence: Annotated[float, Field(ge=0, le=1, description="probability of what is predicted")]
-    threshold: Annotated[float, Field(description="chosen in training for the profit of an offer, not 0.5")]
-    model_version: str
+    confidence: Annotated[float, Field(ge=0, le=1, description="probability of what is predicted", examples=[0.625])]
+    threshold: Annotated[
+        float, Field(description="chosen in training for the profit of an offer, not 0.5", examples=[0.33])
+    ]
+    model_version: Annotated[str, Field(description="of the release, from the content of its files")]
     arm: Literal["champion", "challenger"]
     request_id: Annotated[str, Field(description="name of this answer in the log and for /feedback")]
     warnings: Annotated[list[str], Field(description="what the model could not make use of")]
@@ -108,6 +111,12 @@ class Explanation(Prediction):
     reasons: Annotated[list[str], Field(description="the three largest in words")]
 
 
+def _text(at: object) -> object:
+    if not isinstance(at, str):
+        raise ValueError("expected a text such as 2026-11-01T00:00:00Z")
+    return at
+
+
 def _in_utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         return at.replace(tzinfo=UTC)
@@ -121,10 +130,13 @@ class Outcome(BaseModel):
     """What became of a customer; exactly one of customer_id and request_id says which."""
 
     customer_id: Name | None = None
-    request_id: Name | None = None
+    request_id: RequestId | None = None
     churned: Annotated[bool, Field(strict=True)]
     observed_at: Annotated[
-        datetime, Field(strict=True, description="when it was known; without a zone: UTC"), AfterValidator(_in_utc)
+        datetime,
+        Field(description="when it was known; without a zone: UTC"),
+        BeforeValidator(_text),
+        AfterValidator(_in_utc),
     ]
 
     model_config = ConfigDict(
@@ -152,7 +164,7 @@ class Outcome(BaseModel):
 class Feedback(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=BATCH)]
+    outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=BATCH), FailFast()]
 
 
 class Receipt(TypedDict):

@@ -66,19 +66,18 @@ def test_a_batch_is_answered_in_order_and_its_requests_are_numbered(client: Any)
         assert len(logged(client, answer["request_id"])) == 1
 
 
-def test_a_batch_of_none_or_of_too_many_is_refused(client: Any, customer: Customer) -> None:
-    assert client.post("/predict/batch", json={"customers": []}).status_code == 422
-    tiny = {"customers": [{}] * (BATCH + 1)}
-    refused = client.post("/predict/batch", json=tiny)
+def test_an_empty_batch_is_refused(client: Any) -> None:
+    refused = client.post("/predict/batch", json={"customers": []})
     assert refused.status_code == 422
     assert [mistake["loc"] for mistake in refused.json()["detail"]] == [["body", "customers"]]
 
 
-def test_one_wrong_customer_of_a_batch_is_named_by_its_place(client: Any, customer: Customer) -> None:
-    refused = client.post("/predict/batch", json={"customers": [customer, customer | {"tenure": -1}]})
+def test_the_first_wrong_customer_of_a_batch_is_named_with_all_that_is_wrong(client: Any, customer: Customer) -> None:
+    customers = [customer, customer | {"tenure": -1, "contract": 7}, customer | {"tenure": -1}]
+    refused = client.post("/predict/batch", json={"customers": customers})
     assert refused.status_code == 422
-    (mistake,) = refused.json()["detail"]
-    assert mistake["loc"] == ["body", "customers", 1, "tenure"]
+    places = [mistake["loc"] for mistake in refused.json()["detail"]]
+    assert sorted(places) == [["body", "customers", 1, "contract"], ["body", "customers", 1, "tenure"]]
 
 
 def test_a_level_never_seen_is_answered_with_a_warning_and_counted(client: Any, customer: Customer) -> None:
@@ -123,6 +122,27 @@ def test_feedback_finds_predictions_and_sent_twice_changes_nothing(client: Any, 
     for _ in range(2):
         receipt = client.post("/feedback", json={"outcomes": outcomes}).json()
         assert receipt == {"accepted": 3, "matched": 2, "unmatched": 1}
+
+
+def test_the_longest_id_of_a_batch_s_last_customer_is_one_for_feedback(client: Any, customer: Customer) -> None:
+    longest = {"X-Request-ID": "x" * 128}
+    said = client.post("/predict/batch", json={"customers": [customer]}, headers=longest).json()
+    last = said["predictions"][0]["request_id"].removesuffix("0") + str(BATCH - 1)
+    outcome = {"request_id": last, "churned": True, "observed_at": "2026-11-01T00:00:00Z"}
+    assert client.post("/feedback", json={"outcomes": [outcome]}).json()["accepted"] == 1
+
+
+def test_the_documented_examples_work_as_they_stand(client: Any) -> None:
+    document = client.get("/openapi.json").json()
+    parts = document["components"]["schemas"]
+    customer, outcome = (parts[name]["examples"][0] for name in ("Customer", "Outcome"))
+    for path, content in (
+        ("/predict", customer),
+        ("/explain", customer),
+        ("/predict/batch", {"customers": [customer]}),
+        ("/feedback", {"outcomes": [outcome]}),
+    ):
+        assert client.post(path, json=content).status_code == 200
 
 
 def test_outcomes_that_cannot_be_kept_are_to_be_sent_again(

@@ -1,5 +1,6 @@
 """What every request passes, and what every answer carries."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ ANSWERS = [
     ("GET", "/health", None, 200),
     ("GET", "/docs", None, 200),
     ("GET", "/nothing", None, 404),
+    ("POST", "/predict/", {}, 404),
     ("PUT", "/predict", {}, 405),
     ("POST", "/predict", {}, 422),
     ("POST", "/feedback", {"outcomes": []}, 422),
@@ -123,17 +125,23 @@ def test_json_by_any_of_its_names_is_read(kind: str, client: Any, customer: Any)
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/predict", "/explain"])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("POST", "/explain"), ("GET", "/ready")])
 def test_an_error_of_the_service_shows_nothing_of_itself(
-    path: str, client: Any, customer: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    method: str,
+    path: str,
+    client: Any,
+    customer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError(f"a secret: {customer}")
 
-    scorer = client.app.state.service.model.scorer
-    monkeypatch.setattr(scorer, "probabilities", fail)
+    service = client.app.state.service
+    monkeypatch.setattr(service.model.scorer, "probabilities", fail)
+    monkeypatch.setattr(service.log, "state", fail)
     capfd.readouterr()
-    answer = client.post(path, json=customer, headers={"X-Request-ID": "failed-1"})
+    answer = client.request(method, path, json=customer, headers={"X-Request-ID": "failed-1"})
     assert answer.status_code == 500
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.json() == {"detail": "an error of the service; its log has the request id"}
@@ -146,8 +154,6 @@ def test_an_error_of_the_service_shows_nothing_of_itself(
 
 
 def test_a_client_that_leaves_before_its_body_is_whole_gets_nothing(client: Any, capfd: Any) -> None:
-    import asyncio
-
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from churn.schema import Schema
 from churn.script import InputError
-from serve.messages import LARGEST, customer_model
+from serve.messages import LARGEST, Feedback, batch_model, customer_model
 
 SCHEMA = Schema.model_validate(
     {
@@ -22,6 +22,7 @@ SCHEMA = Schema.model_validate(
     }
 )
 CUSTOMER = {"tenure": 3, "balance": -1.5, "active": True, "plan": "a", "model_city": "Rome"}
+OUTCOME = {"customer_id": "c", "churned": True, "observed_at": "2026-11-01T00:00:00Z"}
 Customer = TypeAdapter(customer_model(SCHEMA, CUSTOMER))
 
 
@@ -67,6 +68,17 @@ def test_a_column_may_be_left_out_only_where_it_may_be_missing() -> None:
         else:
             with pytest.raises(ValidationError, match=name):
                 Customer.validate_python(left)
+
+
+@pytest.mark.parametrize(
+    ("many", "name", "one"),
+    [(batch_model(customer_model(SCHEMA, CUSTOMER)), "customers", CUSTOMER), (Feedback, "outcomes", OUTCOME)],
+)
+def test_ten_thousand_at_once_are_taken_and_one_more_is_not(many: Any, name: str, one: dict[str, Any]) -> None:
+    checked = TypeAdapter(many)
+    checked.validate_python({name: [one] * 10_000})
+    with pytest.raises(ValidationError, match="at most 10000 items"):
+        checked.validate_python({name: [one] * 10_001})
 
 
 def test_a_person_reads_units_ranges_levels_and_an_example() -> None:
