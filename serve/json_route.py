@@ -1,21 +1,26 @@
 """A route of FastAPI without its detours: bytes to a checked model, and what comes back to bytes."""
 
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any
 
 import orjson
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError, from_json
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serve.gate import Call, Refused, too_large
 
 MISTAKES = 100  # of one request are named at most
+FIELDS = 10_000  # of one object; to say what is wrong with a million takes seconds, and gigabytes
+LARGE = 2**16  # bytes; less has no room for so many
 
 
 class JSONRoute(APIRoute):
-    """A route that FastAPI documents and pydantic's own JSON parser feeds.
+    """A route that FastAPI documents and pydantic alone checks.
 
     FastAPI's way from bytes to models and back costs twice the prediction. The endpoint takes what the body holds and
     the Request, and returns what orjson writes.
@@ -24,12 +29,12 @@ class JSONRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any):
         super().__init__(path, endpoint, **options)
         assert self.body_field is not None
-        validate = TypeAdapter[Any](self.body_field.field_info.annotation or Any).validator.validate_json
+        validate = TypeAdapter[Any](self.body_field.field_info.annotation or Any).validator.validate_python
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             call: Call = scope["call"]
             try:
-                given = validate(await read_body(scope, receive, call))
+                given = validate(parse(await read_body(scope, receive, call)))
             except ValidationError as error:
                 call.error = "validation"
                 status, answer = 422, mistakes(error)
@@ -50,7 +55,7 @@ async def read_body(scope: Scope, receive: Receive, call: Call) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(499, "disconnected", "the client left")
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > call.max_body:
@@ -62,6 +67,31 @@ async def read_body(scope: Scope, receive: Receive, call: Call) -> bytes:
 def is_json(content_type: bytes) -> bool:
     kind = content_type.partition(b";")[0].strip().lower()
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def parse(body: bytes) -> Any:
+    """What the JSON holds; of a key that comes twice the last one counts.
+
+    Read before it is checked: a checker that reads reports every repetition, and copies what lacks a field.
+    """
+    try:
+        given = from_json(body)
+    except ValueError as error:
+        raise wrong("json_invalid", f"Invalid JSON: {error}") from None
+    if len(body) > LARGE and crowded(given):
+        raise wrong("too_many_fields", f"An object has more than {FIELDS} fields")
+    return given
+
+
+def crowded(given: Any) -> bool:
+    """Whether an object has too many fields, be it all there is or one of a list."""
+    lists = [part for part in given.values() if isinstance(part, list)] if isinstance(given, dict) else []
+    return any(isinstance(part, dict) and len(part) > FIELDS for part in chain([given], *lists))
+
+
+def wrong(kind: str, words: str) -> ValidationError:
+    """What is wrong with a body as a whole."""
+    return ValidationError.from_exception_data("body", [{"type": PydanticCustomError(kind, words), "input": None}])
 
 
 def mistakes(error: ValidationError) -> bytes:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from serve.json_route import FIELDS
 from serve.log import predictions
 
 NUMBERS = ["tenure", "monthly_charges", "total_charges"]
@@ -131,6 +132,19 @@ def test_of_a_key_that_comes_twice_the_last_one_counts_in_answer_and_log(client:
     query = select(predictions.c.features).where(predictions.c.request_id == answer["request_id"])
     with client.app.state.service.log.engine.connect() as connection:
         assert connection.scalars(query).one()["tenure"] == 8
+
+
+@pytest.mark.parametrize("wrap", ["{}", '{{"customers": [{}]}}', '{{"outcomes": [{}]}}'])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback"])
+def test_a_crowd_of_fields_is_one_mistake(client: Any, path: str, wrap: str) -> None:
+    crowd = json.dumps({f"f{i}": 0 for i in range(FIELDS + 1)})
+    assert len(answered(client, wrap.format(crowd).encode(), path).json()["detail"]) == 1
+
+
+def test_a_field_that_is_repeated_is_one_mistake(client: Any, customer: dict[str, Any]) -> None:
+    body = json.dumps(customer)[:-1] + ', "a": 0' * 200_000 + "}"
+    (mistake,) = answered(client, body.encode()).json()["detail"]
+    assert mistake["loc"] == ["body", "a"]
 
 
 def test_a_huge_body_is_read_up_to_the_bound_and_no_further(client: Any, customer: dict[str, Any]) -> None:
