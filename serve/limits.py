@@ -1,5 +1,6 @@
 """Who may ask, and how often: API keys compared in constant time, and a rate that all workers count together."""
 
+import fcntl
 import hmac
 import mmap
 import os
@@ -34,23 +35,32 @@ class RateLimit:
     """The generic cell rate algorithm (ITU-T I.371, annex A): a steady rate, with one period's requests at once.
 
     A client's state is one number, the time at which its requests would all have been due, kept in memory that the
-    workers share: a file in `folder`, or this process's own without one. Two workers that count at the same instant
-    may let one request more through.
+    workers share: a file in `folder`, or this process's own without one.
     """
 
     def __init__(self, rate: Rate, folder: Path | None):
         self.interval, self.burst = rate.seconds / rate.requests, float(rate.seconds)
+        self.file: int | None = None
         if folder is None:
             self.due = mmap.mmap(-1, 8 * SLOTS)
         else:
-            with os.fdopen(os.open(folder / "rate-limit", os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-                file.truncate(8 * SLOTS)
-                self.due = mmap.mmap(file.fileno(), 8 * SLOTS)
+            self.file = os.open(folder / "rate-limit", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.ftruncate(self.file, 8 * SLOTS)
+            self.due = mmap.mmap(self.file, 8 * SLOTS)
 
     def wait(self, client: bytes) -> float:
         """Seconds until `client` may ask again; 0 when it may now, which then counts."""
-        now = time.monotonic()  # one clock for all processes of the machine
         place = 8 * (int.from_bytes(blake2b(client, digest_size=8).digest()) % SLOTS)
+        if self.file is None:
+            return self._wait(place)
+        fcntl.lockf(self.file, fcntl.LOCK_EX, 8, place)  # other workers that count this client, for microseconds
+        try:
+            return self._wait(place)
+        finally:
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 8, place)
+
+    def _wait(self, place: int) -> float:
+        now = time.monotonic()  # one clock for all processes of the machine
         due = max(now, struct.unpack_from("d", self.due, place)[0]) + self.interval
         if due - now > self.burst + 1e-6:  # sums of a rate are not exact
             return due - now - self.burst

@@ -44,6 +44,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from churn.script import InputError, run
+from serve.jsonlog import place
 from serve.settings import read_settings
 from serve.spool import Spool, SpoolFull
 
@@ -166,7 +167,7 @@ def connect(url: str) -> Engine:
                 engine = create_engine(driver, connect_args=limits, pool_pre_ping=True)
             case other:
                 raise InputError(f"CHURN_LOG_URL names the database {other!r}; {EXAMPLES}")
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ImportError, ValueError) as error:
         raise InputError(f"CHURN_LOG_URL is no URL of a database ({type(error).__name__}); {EXAMPLES}") from None
     return engine
 
@@ -257,7 +258,8 @@ class PredictionLog:
             connection.exec_driver_sql(insert_sql(len(part), self._mark), tuple(chain.from_iterable(part)))
 
     def _down(self, error: Exception) -> None:
-        first = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        known = isinstance(error, SQLAlchemyError | OSError)  # else the sentence may hold a customer's values
+        first = str(getattr(error, "orig", None) or error).strip().partition("\n")[0] if known else place(error)
         if not self.problem:
             log.error("the log's database is down, rows go to the spool: %s", first)
         self.problem = first or type(error).__name__
@@ -289,7 +291,7 @@ class PredictionLog:
                     self._try(connection)
                 else:
                     connection.execute(select(1))
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # whatever it is, the watcher goes on watching
             self._down(error)
             self.accepts = self.spool.accepts()
             return

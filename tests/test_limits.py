@@ -87,6 +87,16 @@ def test_processes_count_together(tmp_path: Path) -> None:
     assert granted == [3, 0]
 
 
+def asked_at_once(folder: Path) -> int:
+    limit = RateLimit(Rate(500, 3600), folder)
+    return sum(not limit.wait(b"client") for _ in range(2_000))
+
+
+def test_processes_that_count_at_once_grant_no_request_more(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert sum(pool.map(asked_at_once, [tmp_path] * 4, chunksize=1)) == 500
+
+
 KEYS = ("first-key", "zweiter-schlüssel")
 
 

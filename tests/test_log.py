@@ -123,6 +123,17 @@ def test_a_crash_between_the_commit_and_the_emptied_spool_doubles_nothing(log: P
     assert len(rows(log)) == 1
 
 
+def test_a_spool_that_cannot_be_read_is_an_outage_and_the_watcher_goes_on(log: PredictionLog) -> None:
+    whole = log.spool.path.read_bytes()
+    log.spool.path.write_bytes(whole + b"nonsense\n")
+    until(lambda: log.problem)
+    assert log.problem.startswith("JSONDecodeError in ")
+    log.write([row("1")])
+    log.spool.path.write_bytes(log.spool.path.read_bytes().replace(b"nonsense\n", b""))
+    until(lambda: not log.problem)
+    assert [found.request_id for found in rows(log)] == ["1"]
+
+
 def test_an_outcome_said_twice_changes_nothing(log: PredictionLog) -> None:
     log.write([row("r1", "c1")])
     said = [outcome(customer_id="c1"), outcome(request_id="r1"), outcome(customer_id="unknown")]
