@@ -54,6 +54,7 @@ RETRY = 0.5  # seconds between attempts to reach a database that is down
 STEP = 1_000  # rows that one transaction of `prune` removes
 GROUP = 500  # rows of one INSERT; both databases have room for so many parameters
 WAIT = 1.0  # seconds for SQLite's lock, for which the service stands still
+PATIENCE = 4.0  # seconds for an answer of PostgreSQL, which itself gives up on a lock sooner
 PING = 2.0  # seconds without a write after which the database is asked whether it is there
 
 
@@ -172,6 +173,21 @@ def connect(url: str) -> Engine:
     return engine
 
 
+def _impatiently(dialect: Any, record: Any, words: Any, options: dict[str, Any]) -> Any:
+    """A connection that waits for ever neither for a server that stands still nor for a lock on a table."""
+    import psycopg  # SQLite does without
+
+    class Impatient(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, timeout or PATIENCE)
+            except psycopg.OperationalError:
+                self.close()  # where it gave up waiting, the connection is in the middle of something
+                raise
+
+    return Impatient.connect(*words, **options | {"options": f"{options['options']} -c lock_timeout=2000"})
+
+
 def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a committed row outlives a power cut
@@ -203,6 +219,8 @@ class PredictionLog:
         self.problem = "not connected yet"  # why the database can't be written to, empty when it can
         self.accepts = True  # the database or the spool takes rows
         self.is_file = self.engine.dialect.name == "sqlite"
+        if not self.is_file:
+            event.listen(self.engine, "do_connect", _impatiently)
         self._connection: Connection | None = None  # of write, which one thread at a time calls
         self._last_write = 0.0
         self._stop = threading.Event()

@@ -153,23 +153,25 @@ class Load:
         await asyncio.gather(*(self._connection(turns) for _ in range(connections)))
 
     async def _connection(self, turns: Iterator[int]) -> None:
-        reader: asyncio.StreamReader | None = None
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         for i in turns:
             if self.stopped:
                 break
+            if streams and i % 100 == 0:  # connect anew, so that a new worker gets its share
+                streams[1].close()
+                streams = None
             try:
-                if reader is None:
-                    reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                status = await self._request(reader, writer, i)
+                streams = streams or await asyncio.open_connection("127.0.0.1", self.port)
+                status = await self._request(*streams, i)
             except (OSError, asyncio.IncompleteReadError, ValueError):
                 self.broken += 1
-                reader = None
+                streams = None
                 await asyncio.sleep(0.02)
                 continue
             if status == 503:
                 await asyncio.sleep(0.02)
-        if reader is not None:
-            writer.close()
+        if streams:
+            streams[1].close()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, i: int) -> int:
         request_id = secrets.token_hex(8)

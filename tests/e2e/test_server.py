@@ -122,13 +122,24 @@ def test_the_numbers_are_those_of_all_workers(service: Service) -> None:
 
 def test_a_worker_that_died_is_replaced_and_its_counts_stay(bundle: Path, tmp_path: Path) -> None:
     with Service(tmp_path, bundle, workers=2) as service:
-        loaded(service, 400)
+        load = Load(service.port, service.customers(), batch_every=4)
         died = service.pids[0]
-        os.kill(died, signal.SIGKILL)
+
+        async def killed() -> None:
+            running = asyncio.create_task(load.run())
+            while len(load.answered) < 400:
+                await asyncio.sleep(0.001)
+            os.kill(died, signal.SIGKILL)  # at work, so that its gauge of who waits is not 0
+            load.stopped = True
+            await running
+
+        asyncio.run(killed())
         until(lambda: len(service.pids) == 2 and died not in service.pids)
         until(lambda: service.answers("/ready"))
+        counted = sum(numbers(service, "churn_predictions_total").values())
+        assert counted >= len(load.promised())
         loaded(service, 400)
-        assert sum(numbers(service, "churn_predictions_total").values()) == 800
+        assert sum(numbers(service, "churn_predictions_total").values()) == counted + 400
         assert sum(numbers(service, "churn_log_queue").values()) == 0
 
 
@@ -151,8 +162,25 @@ def test_each_request_is_one_line_of_json_without_a_customer_s_values(service: S
     assert "to look for" not in service.errors.read_text()
 
 
-def test_what_is_in_flight_is_answered_before_the_end(bundle: Path, tmp_path: Path) -> None:
-    with Service(tmp_path, bundle) as service:
+def test_every_answer_has_the_security_headers_and_the_id_it_was_given(service: Service) -> None:
+    customer, headers = service.customers()[0], {"X-Request-ID": "given-1"}
+    paths = ("/", "/docs", "/health", "/metrics", "/model", "/openapi.json", "/missing", "/predict")
+    answers = [
+        *(service.get(path, headers) for path in paths),
+        service.post("/predict", customer, headers),
+        service.post("/predict/batch", {"customers": []}, headers),
+        service.post("/predict", customer, headers | {"Content-Type": "text/plain"}),
+    ]
+    assert [status for status, _, _ in answers] == [200] * 6 + [404, 405, 200, 422, 415]
+    for _, found, _ in answers:
+        assert (found["x-request-id"], found["x-content-type-options"]) == ("given-1", "nosniff")
+        assert (found["x-frame-options"], found["referrer-policy"]) == ("DENY", "no-referrer")
+        assert "frame-ancestors 'none'" in found["content-security-policy"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_in_flight_is_answered_before_the_end(workers: int, bundle: Path, tmp_path: Path) -> None:
+    with Service(tmp_path, bundle, workers) as service:
         load = Load(service.port, service.customers(), batch_every=3)
 
         async def ended() -> int:
