@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import chain, count
@@ -196,8 +196,11 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
 
 def create_tables(engine: Engine) -> None:
     """The tables and indexes that are not there yet."""
-    if engine.dialect.name == "sqlite":  # for this user's eyes alone: it holds customers
-        os.close(os.open(str(engine.url.database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if engine.dialect.name == "sqlite":
+        with suppress(FileExistsError):
+            # for this user's eyes alone: it holds customers. Not by open: to close it would give up the locks of this
+            # process's connections, and the next process to leave would remove the journal they write to
+            os.mknod(str(engine.url.database), 0o600)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             # IF NOT EXISTS alone fails when two workers start at once

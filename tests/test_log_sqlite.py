@@ -11,7 +11,7 @@ import pytest
 
 from churn.script import InputError
 from serve import log as module
-from serve.log import PredictionLog, connect
+from serve.log import PredictionLog, connect, create_tables
 from serve.spool import Spool
 from tests.conftest import ROOT
 from tests.e2e.servers import until
@@ -51,6 +51,19 @@ def test_a_turn_that_never_ends_holds_nobody_for_long(log: PredictionLog, tmp_pa
         other.kill()
     until(lambda: not log.problem)
     assert len(rows(log)) == 1
+
+
+def test_whoever_comes_and_goes_does_not_take_the_journal_along(log: PredictionLog, tmp_path: Path) -> None:
+    log.write([row("1")])
+    create_tables(log.engine)
+    path = tmp_path / "folder/log.db"
+    code = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM predictions').fetchone()"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    log.write([row("2")])
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert path.with_name("log.db-wal").exists()
+    with sqlite3.connect(path) as other:
+        assert len(other.execute("SELECT * FROM predictions").fetchall()) == 2
 
 
 def test_what_holds_customers_is_for_one_user_s_eyes(log: PredictionLog, tmp_path: Path) -> None:
