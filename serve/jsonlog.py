@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,19 +21,37 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"at": at, "level": record.levelname.lower(), "logger": record.name}
+        try:
+            return self._text(line | self._said(record))
+        except Exception as error:  # it shall not fail what it tells of
+            return self._text(line | {"message": "a line that can't be told", "error": place(error)})
+
+    @staticmethod
+    def _said(record: logging.LogRecord) -> dict[str, Any]:
+        said: dict[str, Any] = {}
         if message := record.getMessage():
-            line["message"] = message
-        line |= getattr(record, "fields", {})
+            said["message"] = message.encode(errors="backslashreplace").decode()  # a file's name may hold any byte
+        said |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1]:
-            line["error"] = place(record.exc_info[1])
-        return orjson.dumps(line, default=str).decode()
+            said["error"] = place(record.exc_info[1])
+        return said
+
+    @staticmethod
+    def _text(line: dict[str, Any]) -> str:
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 class StderrHandler(logging.Handler):
     """Writes where requests' lines are written, so that neither cuts into the other."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        os.write(STDERR, self.format(record).encode() + b"\n")
+        write(self.format(record).encode() + b"\n")
+
+
+def write(content: bytes) -> None:
+    """Write to stderr; a full disk or a closed pipe behind it is no reason to fail."""
+    with suppress(OSError):
+        os.write(STDERR, content)
 
 
 _lines: list[bytes] = []
@@ -50,7 +69,7 @@ def write_line(fields: dict[str, Any]) -> None:
 
 
 def flush() -> None:
-    os.write(STDERR, b"".join(_lines))
+    write(b"".join(_lines))
     _lines.clear()
 
 

@@ -45,7 +45,7 @@ class RateLimit:
             self.due = mmap.mmap(-1, 8 * SLOTS)
         else:
             self.file = os.open(folder / "rate-limit", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.ftruncate(self.file, 8 * SLOTS)
+            os.posix_fallocate(self.file, 0, 8 * SLOTS)  # a page that a full disk can't hold ends the process
             self.due = mmap.mmap(self.file, 8 * SLOTS)
 
     def wait(self, client: bytes) -> float:
@@ -61,7 +61,10 @@ class RateLimit:
 
     def _wait(self, place: int) -> float:
         now = time.monotonic()  # one clock for all processes of the machine
-        due = max(now, struct.unpack_from("d", self.due, place)[0]) + self.interval
+        due: float = struct.unpack_from("d", self.due, place)[0]
+        if not now < due < now + 2 * self.burst:  # long past, or of the clock before the machine started anew
+            due = now
+        due += self.interval
         if due - now > self.burst + 1e-6:  # sums of a rate are not exact
             return due - now - self.burst
         struct.pack_into("d", self.due, place, due)

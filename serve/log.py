@@ -40,20 +40,20 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from churn.script import InputError, run
 from serve.jsonlog import place
 from serve.settings import read_settings
-from serve.spool import Spool, SpoolFull
+from serve.spool import FLAGS, Spool, SpoolFull, lock
 
 log = logging.getLogger("serve.log")
 
 RETRY = 0.5  # seconds between attempts to reach a database that is down
 STEP = 1_000  # rows that one transaction of `prune` removes
 GROUP = 500  # rows of one INSERT; both databases have room for so many parameters
-WAIT = 1.0  # seconds for SQLite's lock, for which the service stands still
+WAIT = 0.5  # seconds for each of two locks, the service's and SQLite's own: the service stands still for as long
 PATIENCE = 4.0  # seconds for an answer of PostgreSQL, which itself gives up on a lock sooner
 PING = 2.0  # seconds without a write after which the database is asked whether it is there
 
@@ -158,7 +158,7 @@ def connect(url: str) -> Engine:
         parsed = make_url(url)
         match parsed.get_backend_name():
             case "sqlite":
-                if parsed.database in (None, "", ":memory:"):
+                if not parsed.database or parsed.database.startswith((":memory:", "file:")):
                     raise InputError(f"CHURN_LOG_URL names no file; {EXAMPLES}")
                 engine = create_engine(parsed, connect_args={"timeout": WAIT, "check_same_thread": False})
                 event.listen(engine, "connect", _set_up_sqlite)
@@ -192,6 +192,16 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a committed row outlives a power cut
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; pages of indexes are written over and over
+    path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+    record.info["file"] = path, path.stat()
+
+
+def check_file(connection: Connection) -> None:
+    """SQLite would go on writing to a file that was removed or replaced."""
+    if file := connection.info.get("file"):
+        path, opened = file
+        if not os.path.samestat(opened, path.stat()):
+            raise FileNotFoundError(f"{path} is not the file that was opened")
 
 
 def create_tables(engine: Engine) -> None:
@@ -225,6 +235,7 @@ class PredictionLog:
         if not self.is_file:
             event.listen(self.engine, "do_connect", _impatiently)
         self._connection: Connection | None = None  # of write, which one thread at a time calls
+        self._recording = threading.Lock()
         self._last_write = 0.0
         self._stop = threading.Event()
         self._turn = _turn(self.engine)
@@ -269,6 +280,7 @@ class PredictionLog:
             raise LogFull(str(error)) from None
 
     def _insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        check_file(connection)
         with self._turn(), connection.begin():
             self._execute(connection, rows)
 
@@ -279,11 +291,10 @@ class PredictionLog:
             connection.exec_driver_sql(insert_sql(len(part), self._mark), tuple(chain.from_iterable(part)))
 
     def _down(self, error: Exception) -> None:
-        known = isinstance(error, SQLAlchemyError | OSError)  # else the sentence may hold a customer's values
-        first = str(getattr(error, "orig", None) or error).strip().partition("\n")[0] if known else place(error)
+        said = first_line(error)
         if not self.problem:
-            log.error("the log's database is down, rows go to the spool: %s", first)
-        self.problem = first or type(error).__name__
+            log.error("the log's database is down, rows go to the spool: %s", said)
+        self.problem = said
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -304,8 +315,11 @@ class PredictionLog:
         was_down, waiting = self.problem, self.spool.size
         try:
             if was_down:
-                create_tables(self.engine)
+                self.engine.dispose()  # connections to what was there before
+                with self._turn():  # who finds another one on the way to WAL is told at once that it is locked
+                    create_tables(self.engine)
             with self.engine.connect() as connection:
+                check_file(connection)
                 if waiting:
                     self.spool.drain(lambda rows: self._insert(connection, [as_row(row) for row in rows]))
                 elif was_down:
@@ -345,7 +359,9 @@ class PredictionLog:
         last = {(o["customer_id"], o["request_id"], o["observed_at"]): {**o, "received_at": now} for o in found}
         rows = list(last.values())
         try:
-            with self.engine.connect() as connection:
+            # one at a time: a crowd of writers would keep predictions waiting
+            with self._recording, self.engine.connect() as connection:
+                check_file(connection)
                 for start in range(0, len(rows), GROUP):  # predictions are written in between
                     with self._turn(), connection.begin():
                         connection.execute(upsert, rows[start : start + GROUP])
@@ -353,6 +369,13 @@ class PredictionLog:
         except (SQLAlchemyError, OSError) as error:
             raise LogDown from error
         return sum(any(o[key] in logged[key] for key in NAMES) for o in found)
+
+
+def first_line(error: Exception) -> str:
+    """What the database said, without the statement and its values; of other errors where they come from."""
+    if not isinstance(error, SQLAlchemyError | OSError):
+        return place(error)
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _logged(connection: Connection, key: str, values: Set[str]) -> set[str]:
@@ -368,22 +391,15 @@ def _turn(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
         return nullcontext
     path = Path(f"{engine.url.database}.turn")
     path.parent.mkdir(parents=True, exist_ok=True)
-    threads, file = threading.Lock(), os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    threads, file = threading.Lock(), os.open(path, FLAGS, 0o600)
 
     @contextmanager
     def turn() -> Iterator[None]:
         end = time.monotonic() + WAIT
         if not threads.acquire(timeout=WAIT):
-            raise TimeoutError(f"{path} is locked")
+            raise TimeoutError("another thread holds the lock")
         try:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise TimeoutError(f"{path} is locked by another process") from None
-                    time.sleep(0.0001)
+            lock(file, end - time.monotonic())
             try:
                 yield
             finally:
@@ -426,8 +442,9 @@ def main() -> None:
         raise InputError(f"there is no log {engine.url.database}; say where it is by CHURN_LOG_URL or CHURN_RELEASES")
     try:
         n_predictions, n_outcomes = prune(engine, datetime.now(UTC) - timedelta(days=days))
-    except DBAPIError as error:
-        raise InputError(f"the log {engine.url.render_as_string()}: {str(error.orig).splitlines()[0]}") from None
+    except (SQLAlchemyError, TimeoutError) as error:
+        where = engine.url.set(query={}).render_as_string()  # which hides a password, but not one of the query
+        raise InputError(f"the log {where}: {first_line(error)}") from None
     log.info("removed %d predictions and %d outcomes older than %g days", n_predictions, n_outcomes, days)
 
 

@@ -20,8 +20,8 @@ class Rate(NamedTuple):
 
 
 def _rate(text: object) -> object:
-    if not isinstance(text, str) or not text:
-        return text or None
+    if not isinstance(text, str):
+        return text
     count, _, unit = text.partition("/")
     if not count.isdecimal() or int(count) < 1 or unit not in SECONDS:
         raise ValueError("expected requests per second, minute or hour, for instance 100/second")
@@ -29,13 +29,20 @@ def _rate(text: object) -> object:
 
 
 def _keys(text: object) -> object:
-    return tuple(filter(None, map(str.strip, text.split(",")))) if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    keys = tuple(filter(None, map(str.strip, text.split(","))))
+    if not keys:  # what is set to keep people out does not let all in
+        raise ValueError("expected keys with commas between them")
+    return keys
 
 
 class Settings(BaseSettings):
-    """Field `x` is the environment variable CHURN_X."""
+    """Field `x` is the environment variable CHURN_X; an empty one counts as none."""
 
-    model_config = SettingsConfigDict(env_prefix="CHURN_", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CHURN_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     releases: Path = Path("releases")  # the deployed releases; the log and its spool lie there unless told otherwise
     log_url: str = ""  # SQLAlchemy URL of the prediction log; empty: SQLite beside the releases

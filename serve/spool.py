@@ -1,13 +1,15 @@
 """The spool: a bounded, append-only file of JSON lines that keeps rows while the database is down.
 
 All workers of a host share one file. A row is in it once `append` returns; a line that a killed process left torn was
-never promised to anybody and is cut off.
+never promised to anybody and is cut off. Nobody waits long for another process.
 """
 
 import errno
 import fcntl
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +17,31 @@ from typing import Any
 
 import orjson
 
+log = logging.getLogger("serve.spool")
+
 CHUNK = 2**19  # bytes read at once, about a thousand rows
 PROBE = b" " * 4096  # written and cut off again to see that the disk takes a group of rows
+WAIT = 0.5  # seconds for another process, which takes milliseconds unless it stands still
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 Row = Mapping[str, Any]
 
 
 class SpoolFull(Exception):
-    """The file is at its bound, or its disk takes no more."""
+    """The file is at its bound, its disk takes no more, or it is not there any more."""
+
+
+def lock(file: int, seconds: float) -> None:
+    """Keep other processes out by flock, which itself would wait for ever; TimeoutError when one stays in."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise TimeoutError("another process holds the lock") from None
+            time.sleep(0.0001)
 
 
 class Spool:
@@ -32,9 +50,9 @@ class Spool:
     def __init__(self, path: Path, limit: int):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.limit = path, limit
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.file = os.open(path, FLAGS, 0o600)
         self._threads = threading.Lock()
-        self.drain_lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.drain_lock = os.open(path.with_name(f"{path.name}.lock"), FLAGS, 0o600)
 
     def close(self) -> None:
         os.close(self.file)
@@ -47,16 +65,17 @@ class Spool:
 
     def append(self, rows: Sequence[Row]) -> None:
         """Keep `rows` on disk, all or, with SpoolFull, none."""
-        with self._alone() as end:
-            self._write(b"".join(orjson.dumps(row) + b"\n" for row in rows), end)
+        content = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+        with self._to_write() as end:
+            self._write(content, end)
 
     def accepts(self) -> bool:
         """Whether the file takes a group of rows now, by trying."""
         try:
-            with self._alone() as end:
+            with self._to_write() as end:
                 self._write(PROBE, end)
                 os.ftruncate(self.file, end)
-        except SpoolFull:
+        except (SpoolFull, OSError):
             return False
         return True
 
@@ -72,29 +91,78 @@ class Spool:
             return
         try:
             position = 0
-            with self.path.open("rb") as reader:
-                while True:
-                    reader.seek(position)
-                    if lines := [line for line in reader.readlines(CHUNK) if line.endswith(b"\n")]:
-                        insert([orjson.loads(line) for line in lines])
-                        position += sum(map(len, lines))
-                        continue
-                    with self._alone() as end:
-                        if end == position:
-                            os.ftruncate(self.file, 0)
-                            return
+            while True:
+                with self._alone() as end:  # what is written now may still be taken back
+                    if position == end:
+                        os.ftruncate(self.file, 0)
+                        return
+                if end < position:  # somebody emptied the file
+                    position = 0
+                while chunk := self._lines(position, end):
+                    if rows := list(self._readable(chunk)):
+                        insert(rows)
+                    position += len(chunk)
         finally:
             fcntl.flock(self.drain_lock, fcntl.LOCK_UN)
+
+    def _lines(self, start: int, end: int) -> bytes:
+        """About CHUNK bytes of whole lines, at least one before `end`; what lies there does not change."""
+        size = CHUNK
+        while True:
+            content = os.pread(self.file, min(size, end - start), start)
+            if (whole := content.rfind(b"\n") + 1) or start + size >= end:
+                return content[:whole]
+            size *= 2
+
+    def _readable(self, lines: bytes) -> Iterator[Row]:
+        """What can't be read, as a power cut leaves it of lines that were promised to nobody, is put aside."""
+        for line in lines[:-1].split(b"\n"):
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
+                aside = self.path.with_name(f"{self.path.name}.unreadable")
+                log.error("spool %s: a line of %d bytes can't be read; it is put into %s", self.path, len(line), aside)
+                with os.fdopen(os.open(aside, FLAGS | os.O_APPEND, 0o600), "ab") as file:
+                    file.write(line + b"\n")
+
+    @contextmanager
+    def _to_write(self) -> Iterator[int]:
+        try:
+            with self._alone() as end:
+                if not self._in_place():
+                    raise SpoolFull(f"spool {self.path} was removed")
+                yield end
+        except TimeoutError as error:
+            raise SpoolFull(f"spool {self.path}: {error}") from None
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
         """Nobody else writes; yields where the last whole line ends."""
         with self._threads:  # the lock of the file keeps other processes out, not other threads
-            fcntl.flock(self.file, fcntl.LOCK_EX)
+            lock(self.file, WAIT)
             try:
+                self._put_in_place()
                 yield self._repaired()
             finally:
                 fcntl.flock(self.file, fcntl.LOCK_UN)
+
+    def _in_place(self) -> bool:
+        """Whether a process that starts now would find the rows."""
+        try:
+            return os.path.samestat(os.fstat(self.file), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _put_in_place(self) -> None:
+        """A new file for one that was removed, as soon as its rows are in the database."""
+        while not self.size and not self._in_place():
+            try:
+                new = os.open(self.path, FLAGS, 0o600)
+            except OSError:  # its folder is gone too
+                return
+            os.dup2(new, self.file, inheritable=False)
+            os.close(new)
+            lock(self.file, WAIT)
 
     def _repaired(self) -> int:
         end = size = self.size

@@ -21,8 +21,9 @@ def shared_folder() -> Path | None:
     # multiprocessing hands every child its parent's random key: the one thing that only siblings know
     name = hashlib.sha256(multiprocessing.current_process().authkey).hexdigest()[:16]
     home = Path(tempfile.gettempdir())
-    for left in home.glob("churn-workers-*"):
-        if not is_alive(int(left.name.split("-")[2])):
+    for left in home.glob("churn-workers-*-*"):
+        pid = left.name.split("-")[2]
+        if pid.isdecimal() and not is_alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
     folder = home / f"churn-workers-{parent.pid}-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)

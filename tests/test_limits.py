@@ -59,11 +59,33 @@ def test_a_burst_then_the_steady_rate_is_never_refused(clock: Clock, count: int,
         assert limit.wait(b"client") == 0
 
 
-def test_what_was_told_to_wait_is_accepted_after_it(clock: Clock) -> None:
-    limit = RateLimit(Rate(2, 10), None)
-    assert limit.wait(b"client") == limit.wait(b"client") == 0
-    clock.now += limit.wait(b"client")
+@given(count=st.integers(1, 50), seconds=st.integers(1, 3600), pauses=st.lists(st.floats(0, 100), max_size=60))
+def test_what_was_told_to_wait_is_accepted_after_it(
+    clock: Clock, count: int, seconds: int, pauses: list[float]
+) -> None:
+    limit = RateLimit(Rate(count, seconds), None)
+    for pause in [0.0] * count + pauses:
+        clock.now += pause
+        if wait := limit.wait(b"client"):
+            assert wait <= seconds / count + 1e-6
+            clock.now += wait
+            assert limit.wait(b"client") == 0
+
+
+def test_a_file_of_another_clock_locks_nobody_out(clock: Clock, tmp_path: Path) -> None:
+    limit = RateLimit(Rate(1, 10), tmp_path)
     assert limit.wait(b"client") == 0
+    clock.now -= 500  # the machine started anew
+    limit = RateLimit(Rate(1, 10), tmp_path)
+    assert limit.wait(b"client") == 0
+    assert 0 < limit.wait(b"client") <= 10
+
+
+def test_the_shared_file_has_its_place_on_the_disk(tmp_path: Path) -> None:
+    RateLimit(Rate(1, 10), tmp_path)
+    stat = (tmp_path / "rate-limit").stat()
+    assert (stat.st_size, stat.st_mode & 0o777) == (8 * limits.SLOTS, 0o600)
+    assert 512 * stat.st_blocks >= stat.st_size
 
 
 def test_clients_do_not_share_a_rate() -> None:

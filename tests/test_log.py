@@ -2,21 +2,23 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, event, func, insert, select
 
+from serve import log as module
 from serve.log import (
     COLUMNS,
     LogFull,
     PredictionLog,
     Row,
     connect,
-    create_tables,
     first_id,
     moment,
     new_id,
@@ -26,6 +28,8 @@ from serve.log import (
 )
 from serve.spool import Spool
 from tests.e2e.servers import until
+
+Each = Callable[..., list[Any]]
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 FEATURES = {"tenure": 2.5, "contract": "Zwölf Monate 🙂", "total_charges": None, "partner": True}
@@ -47,6 +51,19 @@ def log(url: str, tmp_path: Path) -> Iterator[PredictionLog]:
     opened.open()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def each() -> Iterator[Each]:
+    """What a function gives for each of two arguments, in two processes side by side."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as one, context.Pool(1) as other:
+
+        def call(function: Callable[..., Any], first: tuple[Any, ...], second: tuple[Any, ...]) -> list[Any]:
+            begun = [one.apply_async(function, first), other.apply_async(function, second)]
+            return [result.get() for result in begun]
+
+        yield call
 
 
 def row(request_id: str = "r", customer_id: str | None = "c", **more: Any) -> Row:
@@ -90,18 +107,17 @@ def test_a_row_that_comes_twice_is_kept_once(log: PredictionLog) -> None:
     assert len(rows(log)) == 2
 
 
-def opened(url: str) -> None:
-    create_tables(connect(url))
+def opened(url: str, path: Path) -> str:
+    log = PredictionLog(url, Spool(path, 10_000))
+    log.open()
+    problem = log.problem
+    log.close()
+    return problem
 
 
-def test_processes_make_the_tables_side_by_side(url: str) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=opened, args=(url,)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+def test_processes_make_the_tables_side_by_side(url: str, tmp_path: Path, each: Each) -> None:
+    path = tmp_path / "spool.jsonl"
+    assert each(opened, (url, path), (url, path)) == ["", ""]
 
 
 def test_what_waits_in_the_spool_goes_first(log: PredictionLog) -> None:
@@ -123,15 +139,57 @@ def test_a_crash_between_the_commit_and_the_emptied_spool_doubles_nothing(log: P
     assert len(rows(log)) == 1
 
 
-def test_a_spool_that_cannot_be_read_is_an_outage_and_the_watcher_goes_on(log: PredictionLog) -> None:
-    whole = log.spool.path.read_bytes()
-    log.spool.path.write_bytes(whole + b"nonsense\n")
+def test_a_row_that_cannot_be_inserted_stops_neither_the_watcher_nor_the_service(log: PredictionLog) -> None:
+    log.spool.append([{"id": "of another version", "customer_id": "secret"}])
     until(lambda: log.problem)
-    assert log.problem.startswith("JSONDecodeError in ")
+    assert log.problem.startswith("KeyError in ")
     log.write([row("1")])
-    log.spool.path.write_bytes(log.spool.path.read_bytes().replace(b"nonsense\n", b""))
-    until(lambda: not log.problem)
-    assert [found.request_id for found in rows(log)] == ["1"]
+    assert log.state()[0] == "degraded"
+    os.truncate(log.spool.path, 0)  # somebody looked at it
+    log.write([row("2")])
+    until(lambda: not log.problem and not log.spool.size)
+    assert [found.request_id for found in rows(log)] == ["2"]
+
+
+def written(url: str, path: Path, name: str) -> None:
+    module.RETRY = 0.02
+    log = PredictionLog(url, Spool(path, 10**7))
+    log.open()
+    for i in range(60):
+        if i % 7 == 3:
+            log.problem = "for the test"
+        log.write([row(f"{name}-{i}-{n}") for n in range(3)])
+        if i % 10 == 5:
+            log.record([outcome(customer_id=f"{name}-{i}")])
+    log.close()
+
+
+def test_processes_that_write_spool_drain_and_record_at_once_lose_and_double_nothing(
+    url: str, tmp_path: Path, each: Each
+) -> None:
+    path = tmp_path / "spool.jsonl"
+    each(written, (url, path, "a"), (url, path, "b"))
+    log = PredictionLog(url, Spool(path, 10**7))
+    log.open()
+    until(lambda: not log.spool.size)
+    found = [found.request_id for found in rows(log)]
+    assert sorted(found) == sorted(f"{name}-{i}-{n}" for name in "ab" for i in range(60) for n in range(3))
+    log.close()
+
+
+def test_a_crowd_s_outcomes_take_one_connection_and_predictions_are_written_in_between(log: PredictionLog) -> None:
+    said = [[outcome(customer_id=f"c{i}-{n}") for i in range(700)] for n in range(8)]
+    crowd = [threading.Thread(target=log.record, args=(part,)) for part in said]
+    taken: list[int] = []
+    event.listen(log.engine, "checkout", lambda *_: taken.append(log.engine.pool.checkedout()))
+    for thread in crowd:
+        thread.start()
+    while any(thread.is_alive() for thread in crowd):
+        log.write([row()])
+    assert not log.problem
+    assert max(taken) <= 3  # of outcomes, of predictions, of the watcher
+    with log.engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(outcomes)) == 5600
 
 
 def test_an_outcome_said_twice_changes_nothing(log: PredictionLog) -> None:
@@ -215,9 +273,8 @@ def ids(count: int) -> list[str]:
     return [new_id() for _ in range(count)]
 
 
-def test_ids_ascend_and_never_meet() -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        one, other = pool.map(ids, [10_000, 10_000], chunksize=1)
+def test_ids_ascend_and_never_meet(each: Each) -> None:
+    one, other = each(ids, (10_000,), (10_000,))
     assert one == sorted(one)
     assert other == sorted(other)
     assert len({*one, *other}) == 20_000

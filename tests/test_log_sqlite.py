@@ -1,6 +1,8 @@
 """What the prediction log does when its SQLite file is locked, gone or foreign; and the command line."""
 
+import fcntl
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,11 +13,11 @@ import pytest
 
 from churn.script import InputError
 from serve import log as module
-from serve.log import PredictionLog, connect, create_tables
+from serve.log import LogDown, LogFull, PredictionLog, connect, create_tables
 from serve.spool import Spool
 from tests.conftest import ROOT
 from tests.e2e.servers import until
-from tests.test_log import row, rows
+from tests.test_log import outcome, row, rows
 
 
 @pytest.fixture
@@ -34,6 +36,8 @@ def test_while_another_program_holds_the_file_rows_wait_in_the_spool(log: Predic
     log.write([row("1")])
     assert "locked" in log.problem
     assert log.accepts
+    with pytest.raises(LogDown):
+        log.record([outcome(customer_id="c")])
     other.execute("ROLLBACK")
     other.close()
     until(lambda: not log.problem)
@@ -47,10 +51,57 @@ def test_a_turn_that_never_ends_holds_nobody_for_long(log: PredictionLog, tmp_pa
         assert other.stdout
         other.stdout.readline()
         log.write([row("1")])
-        assert "is locked by another process" in log.problem
+        assert log.problem == "another process holds the lock"
         other.kill()
     until(lambda: not log.problem)
     assert len(rows(log)) == 1
+
+
+def test_where_the_folder_is_gone_nothing_is_promised_until_it_is_back(tmp_path: Path, log: PredictionLog) -> None:
+    folder = tmp_path / "folder"
+    log.spool.close()
+    log.spool = Spool(folder / "spool.jsonl", 100_000)
+    log.write([row("1")])
+    shutil.rmtree(folder)
+    with pytest.raises(LogFull, match="was removed"):
+        log.write([row("2")])
+    assert log.state()[0] == "unready"
+    with pytest.raises(LogDown):
+        log.record([outcome(customer_id="c")])
+    folder.mkdir()
+    until(lambda: log.state()[0] == "ready")
+    log.write([row("3")])
+    with sqlite3.connect(folder / "log.db") as other:
+        assert other.execute("SELECT request_id FROM predictions").fetchall() == [("3",)]
+
+
+@pytest.mark.parametrize("seen_by", ["write", "watcher"])
+def test_after_a_file_took_its_place_rows_go_there(
+    seen_by: str, log: PredictionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.write([row("1")])
+    assert log.record([outcome(customer_id="c")]) == 1
+    path = tmp_path / "folder/log.db"
+    with sqlite3.connect(path) as original, sqlite3.connect(tmp_path / "backup") as backup:
+        original.backup(backup)
+    original.close()
+    backup.close()
+    if seen_by == "watcher":
+        monkeypatch.setattr(module, "PING", 0)
+        recover, seen = log._recover, list[str]()
+        monkeypatch.setattr(log, "_recover", lambda: (recover(), seen.append(log.problem)))
+    for left in path.parent.glob("log.db-*"):
+        left.unlink()
+    (tmp_path / "backup").replace(path)
+    if seen_by == "watcher":
+        until(lambda: any(seen))
+    for request_id in "23456":
+        log.write([row(request_id)])
+        until(lambda: not log.problem and not log.spool.size)
+    with sqlite3.connect(path) as other:
+        query = "SELECT request_id FROM predictions ORDER BY id"
+        assert [found for (found,) in other.execute(query)] == list("123456")
+        assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_whoever_comes_and_goes_does_not_take_the_journal_along(log: PredictionLog, tmp_path: Path) -> None:
@@ -85,7 +136,8 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
 
 
 WRONG = ["", "nonsense", "postgresql://u:a-secret@h:port/d", "mysql://u:a-secret@h/d", "sqlite+nothing:///x"]
-WRONG += ["sqlite://", "sqlite:///:memory:"]
+WRONG += ["sqlite://", "sqlite:///:memory:", "sqlite:///file:log.db?uri=true", "postgres://u:a-secret@h/d"]
+WRONG += ["sqlite+aiosqlite:///x", "sqlite+pysqlcipher://:a-secret@/x"]
 
 
 @pytest.mark.parametrize("url", WRONG)
@@ -126,3 +178,26 @@ def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
     status, said = command(tmp_path, "prune", "--days", "400")
     assert (status, len(said.splitlines())) == (1, 1)
     assert "no such table: predictions" in said
+
+
+def test_a_log_that_is_in_use_or_away_is_one_line_without_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(url: str) -> str:
+        monkeypatch.setenv("CHURN_LOG_URL", url)
+        monkeypatch.setattr(sys, "argv", ["serve.log", "prune", "--days", "1"])
+        with pytest.raises(InputError) as error:
+            module.main()
+        return str(error.value)
+
+    monkeypatch.setattr(module, "WAIT", 0.02)
+    sqlite3.connect(tmp_path / "log.db").close()
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    with (tmp_path / "log.db.turn").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert said(url) == f"the log {url}: another process holds the lock"
+    away = said("postgresql://u:a-secret@127.0.0.1:1/d?sslpassword=a-secret")
+    assert away.startswith("the log postgresql+psycopg://u:***@127.0.0.1:1/d: ")
+    assert "refused" in away
+    assert "secret" not in away
+    assert "\n" not in away

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from churn.script import InputError
-from serve.settings import Rate, read_settings
+from serve.settings import Rate, Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,8 @@ def test_each_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "value"),
     [
         ("RATE_LIMIT", "fast"), ("RATE_LIMIT", "0/second"), ("RATE_LIMIT", "-1/second"), ("RATE_LIMIT", "5/day"),
-        ("RATE_LIMIT", "5"), ("MAX_BODY", "0"), ("MAX_BODY", "much"), ("SPOOL_MAX", "-3"),
+        ("RATE_LIMIT", "5"), ("RATE_LIMIT", "9" * 5000 + "/hour"), ("API_KEYS", " , "), ("MAX_BODY", "0"),
+        ("MAX_BODY", "much"), ("SPOOL_MAX", "-3"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line_that_names_the_variable(
@@ -67,8 +68,7 @@ def test_every_mistake_is_named_and_no_key_is_shown(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHURN_RATE_LIMIT", "")
-    monkeypatch.setenv("CHURN_API_KEYS", "")
-    monkeypatch.setenv("CHURN_LOG_URL", "")
-    settings = read_settings()
-    assert (settings.rate_limit, settings.api_keys, settings.log) == (None, (), "sqlite:///releases/log.db")
+    without = read_settings()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"CHURN_{name.upper()}", "")
+    assert read_settings() == without

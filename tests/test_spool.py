@@ -1,8 +1,10 @@
 """The spool keeps rows in order, all or none, whatever is killed or full in between."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
+import shutil
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.spool import PROBE, Spool, SpoolFull
+from serve import spool as module
+from serve.spool import CHUNK, PROBE, Spool, SpoolFull
 
 Rows = list[dict[str, Any]]
 
@@ -130,6 +133,90 @@ def test_a_large_spool_is_drained_in_parts(tmp_path: Path) -> None:
     spool.drain(chunks.append)
     assert len(chunks) > 2
     assert [row for chunk in chunks for row in chunk] == large
+
+
+def test_a_line_of_any_length_is_handed_on(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 10**8)
+    long = {"id": 0, "text": "x" * (3 * CHUNK)}
+    spool.append([long, *rows(1)])
+    assert drained(spool) == [long, *rows(1)]
+
+
+def test_a_line_that_cannot_be_read_is_put_aside_alone(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    spool.append(rows(1))
+    with spool.path.open("ab") as file:  # what a power cut leaves of pages that were not on disk yet
+        file.write(b"\0" * 20 + b'secret"}\n\n')
+    spool.append(rows(2))
+    assert drained(spool) == rows(1, 2)
+    assert spool.size == 0
+    assert "a line of 28 bytes can't be read" in caplog.text
+    aside = spool.path.with_name(f"{spool.path.name}.unreadable")
+    assert aside.read_bytes() == b"\0" * 20 + b'secret"}\n\n'
+    assert "secret" not in caplog.text
+
+
+def test_what_may_still_be_taken_back_is_not_handed_on(spool: Spool) -> None:
+    spool.append(rows(1))
+    found, handed = Rows(), threading.Event()
+
+    def insert(chunk: Rows) -> None:
+        found.extend(chunk)
+        handed.set()
+
+    with spool.path.open("ab", buffering=0) as writer:  # another process, whose disk gets full
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        writer.write(b'{"id": 2}\n')
+        drainer = threading.Thread(target=spool.drain, args=(insert,), daemon=True)
+        drainer.start()
+        assert not handed.wait(0.1)
+        writer.truncate(spool.size - len(b'{"id": 2}\n'))
+    drainer.join(5)
+    assert not drainer.is_alive()
+    assert found == rows(1)
+
+
+def test_a_file_that_somebody_emptied_is_drained_from_its_start(spool: Spool) -> None:
+    spool.append(rows(1, 2))
+    found: Rows = []
+
+    def insert(chunk: Rows) -> None:
+        if not found:
+            os.truncate(spool.path, 0)
+            spool.append(rows(3))
+        found.extend(chunk)
+
+    spool.drain(insert)
+    assert found == rows(1, 2, 3)
+
+
+def test_a_removed_file_takes_no_rows_but_gives_those_it_has(spool: Spool) -> None:
+    spool.append(rows(1))
+    spool.path.unlink()
+    with pytest.raises(SpoolFull, match="was removed"):
+        spool.append(rows(2))
+    assert not spool.accepts()
+    assert drained(spool) == rows(1)
+    spool.append(rows(3))
+    assert drained(Spool(spool.path, 10_000)) == rows(3)
+
+
+def test_a_removed_folder_takes_no_rows_until_it_is_back(spool: Spool) -> None:
+    shutil.rmtree(spool.path.parent)
+    assert not spool.accepts()
+    spool.path.parent.mkdir()
+    spool.append(rows(1))
+    assert drained(Spool(spool.path, 10_000)) == rows(1)
+
+
+def test_nobody_waits_long_for_a_process_that_stands_still(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 0.02)
+    with spool.path.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(SpoolFull, match="another process holds the lock"):
+            spool.append(rows(1))
+        assert not spool.accepts()
+    spool.append(rows(2))
+    assert drained(spool) == rows(2)
 
 
 def test_threads_append_while_another_drains(tmp_path: Path) -> None:

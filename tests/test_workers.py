@@ -33,14 +33,17 @@ def test_the_children_of_one_process_share_a_folder_that_is_theirs_alone(tmp_pat
     assert f"-{os.getpid()}-" in one
 
 
-def test_what_a_dead_server_left_is_removed(tmp_path: Path) -> None:
+def test_what_a_dead_server_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=int)
     process.start()
     process.join()
     left = tmp_path / f"churn-workers-{process.pid}-0123456789abcdef"
-    left.mkdir()
+    foreign = [tmp_path / name for name in ("churn-workers-", "churn-workers-x-y", f"churn-workers-{os.getpid()}-z")]
+    for folder in (left, *foreign):
+        folder.mkdir()
     folders(tmp_path, 1)
     assert not left.exists()
+    assert all(folder.exists() for folder in foreign)
 
 
 def test_a_lone_process_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
