@@ -16,8 +16,8 @@ from churn.release import Release
 from churn.scorer import Scorer
 from serve import jsonlog, metrics
 from serve.docs import add_docs
+from serve.door import Call, Door, Refused, Rules, asks_for_key
 from serve.explain import Explainer
-from serve.gate import Call, Gate, Refused, Rules, asks_for_key
 from serve.json_route import JSONRoute
 from serve.limits import ApiKeys, RateLimit
 from serve.log import LogDown, LogFull, PredictionLog
@@ -57,15 +57,15 @@ POSTED: dict[int | str, dict[str, Any]] = {
 
 
 class Churn(FastAPI):
-    """FastAPI inside the gate."""
+    """FastAPI behind the door."""
 
     def __init__(self, **options: Any):
         super().__init__(**options)
         self.lane: dict[tuple[str, str], APIRoute] = {}
 
     def build_middleware_stack(self) -> ASGIApp:
-        outermost: Any = super().build_middleware_stack()  # would answer an error in plain text before the gate sees it
-        return Gate(outermost.app, self.lane, self.state)
+        outermost: Any = super().build_middleware_stack()  # would answer an error in plain text before the door sees it
+        return Door(outermost.app, self.lane, self.state)
 
     def openapi(self) -> dict[str, Any]:
         """What /docs shows; where keys are asked for, it has a place to give one."""

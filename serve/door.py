@@ -64,7 +64,7 @@ class Rules:
     max_body: int
 
 
-class Gate:
+class Door:
     """ASGI middleware around all others; the rules are in `app.state.rules` once the service has started.
 
     Requests of `lane`, (method, path) -> ASGI app, go straight there: they need none of the middlewares and no search

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.gate import HEADERS, POLICY, Rules
+from serve.door import HEADERS, POLICY, Rules
 from serve.limits import ApiKeys, RateLimit
 from serve.settings import Rate
 
@@ -148,7 +148,7 @@ def test_an_error_of_the_service_shows_nothing_of_itself(
     said = capfd.readouterr().err
     failed, access = map(json.loads, said.splitlines())
     assert failed["request_id"] == access["request_id"] == "failed-1"
-    assert failed["error"].startswith("RuntimeError in fail, test_gate.py:")
+    assert failed["error"].startswith("RuntimeError in fail, test_door.py:")
     assert (access["status"], access["error"]) == (500, "RuntimeError")
     assert "secret" not in said
 
