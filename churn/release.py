@@ -17,10 +17,11 @@ SCHEMA = "schema.yaml"
 CARD = "card.json"  # what the model is, how good, from which data
 REFERENCE = "reference.parquet"  # model inputs of a training sample, outcomes and out-of-fold probabilities
 GOLDEN = "golden.jsonl"  # customers and the probabilities they must get
+HOLDOUT = "holdout.jsonl"  # test customers and what became of them: releases are compared on them
 PIPELINE = "model.joblib"  # the same on a frame of schema names, offline only
 MANIFEST = "MANIFEST.json"  # sha256 of each file
 
-FILES = (MODEL, SCHEMA, CARD, REFERENCE, GOLDEN, PIPELINE)
+FILES = (MODEL, SCHEMA, CARD, REFERENCE, GOLDEN, HOLDOUT, PIPELINE)
 
 
 class ReleaseError(InputError):
@@ -41,7 +42,14 @@ class Release:
 
     def golden(self) -> list[dict[str, Any]]:
         """Lines of {"customer": {...}, "churn_probability": p}."""
-        return [json.loads(line) for line in (self.folder / GOLDEN).read_text(encoding="utf-8").splitlines()]
+        return self._lines(GOLDEN)
+
+    def holdout(self) -> list[dict[str, Any]]:
+        """Lines of {"customer": {...}, "churned": true or false}: customers that training never saw."""
+        return self._lines(HOLDOUT)
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / name).read_text(encoding="utf-8").splitlines()]
 
 
 def unsealed(folder: Path, schema: Schema, card: Mapping[str, Any]) -> Release:

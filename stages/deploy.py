@@ -174,6 +174,7 @@ def card(
     limits: list[str],
     golden: Annotated[int, Field(ge=100)],
     reference: Annotated[int, Field(ge=100)],
+    holdout: Annotated[int, Field(ge=100)],
     seed: Annotated[int, Field(ge=0)],
 ) -> dict[str, Any]:
     """What a reader of the bundle must know. No date, host or run id: equal inputs give equal bytes."""
@@ -198,7 +199,7 @@ def card(
         "data": dict(data),
         "features": add_features.names_,
         "inputs": {"numbers": add_features.numbers_, "categories": levels},
-        "samples": {"golden": golden, "reference": reference, "seed": seed},
+        "samples": {"golden": golden, "reference": reference, "holdout": holdout, "seed": seed},
         "libraries": {name: version(name) for name in LIBRARIES},
         "intended_use": intended_use,
         "limits": limits,
@@ -263,24 +264,36 @@ def read_inputs(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path).drop(columns=CUSTOMER, errors="ignore")
 
 
+def sample(customers: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """n of them at random, or all, in their order."""
+    return customers.sample(min(n, len(customers)), random_state=seed).sort_index()
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def write_release(
     building: Path, model: Pipeline, schema: Path, card: Mapping[str, Any], customers: Mapping[str, pd.DataFrame],
-    reference: pd.DataFrame,
+    test_churned: pd.Series, reference: pd.DataFrame,
 ) -> tuple[str, float]:  # fmt: skip
     """Fill the folder `building`, prove what it holds and seal it; the version, and the largest gap that was found."""
     onnx.save(export(model), building / release.MODEL)
     joblib.dump(model, building / release.PIPELINE)
     shutil.copy(schema, building / release.SCHEMA)
     samples = card["samples"]
-    kept = reference.sample(min(samples["reference"], len(reference)), random_state=samples["seed"]).sort_index()
-    kept.to_parquet(building / release.REFERENCE, index=False)
+    sample(reference, samples["reference"], samples["seed"]).to_parquet(building / release.REFERENCE, index=False)
     scorer = Scorer(release.unsealed(building, read_schema(building / release.SCHEMA), card))
     gap = prove(scorer, model, customers)
     p = model.predict_proba(customers["test"])[:, 1]
     golden = records(pd.concat([golden_customers(customers["test"], p, samples["golden"]), customers["edge"]]))
     scored = zip(golden, scorer.probabilities(golden).tolist(), strict=True)
-    lines = [json.dumps({"customer": customer, "churn_probability": q}) + "\n" for customer, q in scored]
-    (building / release.GOLDEN).write_text("".join(lines), encoding="utf-8")
+    write_lines(building / release.GOLDEN, [{"customer": customer, "churn_probability": q} for customer, q in scored])
+    kept = sample(customers["test"], samples["holdout"], samples["seed"])
+    outcomes = zip(records(kept), test_churned[kept.index].astype(bool).tolist(), strict=True)
+    write_lines(
+        building / release.HOLDOUT, [{"customer": customer, "churned": churned} for customer, churned in outcomes]
+    )
     sealed = release.seal(building, card)
     Scorer.open(building)
     return sealed, gap
@@ -324,7 +337,8 @@ def main(
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
     try:
-        sealed, gap = write_release(building, model, Path(data["schema"]), described, customers, reference)
+        churned = splits["test"][TARGET]
+        sealed, gap = write_release(building, model, Path(data["schema"]), described, customers, churned, reference)
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
     finally:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from churn.model import assemble, load_model
 from churn.params import read_params, read_section
 from churn.profit import profit
 from churn.schema import TARGET, read_schema
-from churn.scores import BINS, Weighted, Weights, total
+from churn.scores import BINS, Weighted, Weights, resamples, total
 from churn.script import replacing, run, write_json
 
 log = logging.getLogger("evaluate")
@@ -27,15 +27,6 @@ HEADLINES = (
     *("accuracy", "f1", "precision", "recall", "profit_per_customer", "roc_auc_gain"),
 )
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
-
-
-def resamples(n: int, b: int, seed: int) -> Iterator[Weights]:
-    """b times n customers drawn with replacement, as counts in blocks of (., n) that fit in memory."""
-    rng = np.random.default_rng(seed)
-    block = max(1, 2_000_000 // n)
-    for start in range(0, b, block):
-        draws = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(block, b - start))]
-        yield np.stack(draws).astype("float64")
 
 
 def with_intervals(measure: Callable[[Weights], dict[str, np.ndarray]], n: int, b: int, seed: int) -> dict[str, float]:

@@ -23,7 +23,7 @@ from churn.schema import TARGET, Schema, read_schema
 from churn.scorer import Scorer
 from churn.script import InputError, run
 from stages import deploy
-from stages.deploy import edge_customers, export, golden_customers, prove, records
+from stages.deploy import edge_customers, export, golden_customers, prove, records, sample
 from stages.train import pipeline
 
 FEATURES = ["total_spent", "avg_monthly_ratio", "tenure_group", "tenure_log"]
@@ -202,6 +202,22 @@ def test_the_bundle_holds_what_the_contract_says(released: Path, project: Path) 
     assert len(reference) == 200
     assert list(reference) == [*pd.read_parquet(project / "data/features/train.parquet"), "churn_probability"]
     assert (released / release.SCHEMA).read_bytes() == (project / "schemas/telco.yaml").read_bytes()
+
+
+def test_the_holdout_is_the_test_customers_and_what_became_of_them(released: Path, project: Path) -> None:
+    bundle, test = release.open_release(released), pd.read_parquet(project / "data/test.parquet")
+    names = [column.name for column in bundle.schema.columns]
+    expected = zip(records(test[names]), test["churned"].astype(bool), strict=True)
+    assert bundle.holdout() == [{"customer": customer, "churned": churned} for customer, churned in expected]
+
+
+def test_a_holdout_is_drawn_with_its_outcomes_where_there_are_too_many() -> None:
+    test = pd.DataFrame({"tenure": range(1000)})
+    kept = sample(test, 300, seed=1)
+    assert len(kept) == 300
+    assert kept.index.is_monotonic_increasing
+    assert (kept["tenure"] == kept.index).all()
+    assert not kept.equals(sample(test, 300, seed=2))
 
 
 def test_the_reference_has_each_customer_s_own_out_of_fold_probability(released: Path, project: Path) -> None:

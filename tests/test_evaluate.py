@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from churn.calibration import sigmoid, stretch
 from churn.script import InputError
-from stages.evaluate import HEADLINES, POINTS, curves, evaluate, importance, main, resamples, slice_scores, thinned
+from stages.evaluate import HEADLINES, POINTS, curves, evaluate, importance, main, slice_scores, thinned
 
 MONEY = {"customer_value": 400.0, "offer_cost": 40.0, "offer_success": 0.3}
 
@@ -55,16 +55,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     rows = drawn(300, seed=3)
     one, twin, other = (json.dumps(evaluated(*rows, seed=seed)) for seed in (1, 1, 2))
     assert one == twin != other
-
-
-def test_blocks_of_resamples_draw_what_one_block_would() -> None:
-    whole = np.concatenate(list(resamples(1_000_000, 3, seed=4)))
-    assert [block.shape for block in resamples(1_000_000, 3, seed=4)] == [(2, 1_000_000), (1, 1_000_000)]
-    assert (whole.sum(axis=1) == 1_000_000).all()
-    rng = np.random.default_rng(4)
-    assert (
-        whole[2] == np.bincount([rng.integers(0, 1_000_000, 1_000_000) for _ in range(3)][2], minlength=10**6)
-    ).all()
 
 
 def test_a_resample_without_leavers_does_not_spoil_the_interval() -> None:

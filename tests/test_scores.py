@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from churn.scores import LOSSES, SCORES, Weighted, scores
+from churn.scores import LOSSES, SCORES, Weighted, resamples, scores
 
 # few different probabilities, so that many customers tie
 ROWS = st.lists(
@@ -122,3 +122,13 @@ def test_losses_are_scores() -> None:
     assert set(LOSSES) < set(SCORES)
     good, bad = (scores(np.array([0, 1]), np.array(p)) for p in ([0.1, 0.9], [0.4, 0.6]))
     assert {name for name in SCORES if good[name] < bad[name]} == set(LOSSES)
+
+
+def test_blocks_of_resamples_draw_what_one_block_would() -> None:
+    whole = np.concatenate(list(resamples(1_000_000, 3, seed=4)))
+    assert [block.shape for block in resamples(1_000_000, 3, seed=4)] == [(2, 1_000_000), (1, 1_000_000)]
+    assert (whole.sum(axis=1) == 1_000_000).all()
+    rng = np.random.default_rng(4)
+    assert (
+        whole[2] == np.bincount([rng.integers(0, 1_000_000, 1_000_000) for _ in range(3)][2], minlength=10**6)
+    ).all()
