@@ -29,7 +29,7 @@ from sqlalchemy import func, select
 
 from churn.release import open_release
 from serve.log import connect, predictions
-from serve.releases import Store
+from serve.store import Store
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = 16
@@ -129,7 +129,7 @@ def main() -> None:
         script.write_text(LUA % bodies)
         baseline = {"RELEASE": str(release.folder)}
         with (
-            server("serve.app:app", given.workers, CHURN_RELEASES=str(store.folder)) as service,
+            server("serve.app:app", given.workers, CHURN_RELEASES=str(store.where)) as service,
             server("benchmarks.empty_route:app", given.workers, **baseline) as empty,
             server("benchmarks.obvious_service:app", given.workers, **baseline) as obvious,
         ):
@@ -138,7 +138,7 @@ def main() -> None:
             for _ in range(given.rounds):
                 for name, url in urls.items():
                     found[name].append(load(url, script, given.seconds))
-        with connect(f"sqlite:///{store.folder / 'log.db'}").connect() as log:
+        with connect(f"sqlite:///{store.where / 'log.db'}").connect() as log:
             rows = log.scalar(select(func.count()).select_from(predictions))
     answered = sum(one.answers for one in found["the service"])
     if rows < answered:

@@ -71,6 +71,13 @@ def seal(folder: Path, card: Mapping[str, Any]) -> str:
 
 def open_release(folder: Path) -> Release:
     """The bundle in `folder`, its format and checksums verified; nothing in it is unpickled."""
+    try:
+        return _verified(folder)
+    except OSError as error:
+        raise ReleaseError(f"release {folder} can't be read: {error.filename}: {error.strerror}") from None
+
+
+def _verified(folder: Path) -> Release:
     manifest = _read(folder / MANIFEST)
     if not isinstance(newer := manifest.get("format"), int) or newer > FORMAT:
         raise ReleaseError(f"release {folder} has format {newer}, this code reads up to {FORMAT}; update the code")

@@ -37,10 +37,14 @@ class Scorer:
     @classmethod
     def open(cls, folder: Path) -> "Scorer":
         """The scorer of a bundle that is whole and scores its golden customers as recorded, else a ReleaseError."""
-        scorer = cls(open_release(folder))
-        golden = scorer.release.golden()
-        p = scorer.probabilities([line["customer"] for line in golden])
-        gap = np.abs(p - [line["churn_probability"] for line in golden])
+        release = open_release(folder)
+        try:
+            scorer, golden = cls(release), release.golden()
+            p = scorer.probabilities([line["customer"] for line in golden])
+            gap = np.abs(p - [line["churn_probability"] for line in golden])
+        except Exception as error:  # whatever a bundle holds that was sealed by somebody else
+            reason = " ".join(str(error).split())[:200]
+            raise ReleaseError(f"release {folder} can't be used: {type(error).__name__}: {reason}") from error
         if not (gap <= GOLDEN_TOLERANCE).all():
             worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
             raise ReleaseError(

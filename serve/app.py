@@ -1,9 +1,12 @@
 """The service: `uvicorn serve.app:app`. Routes hold no maths and no paths; the release is opened at the start."""
 
+import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -12,16 +15,15 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-from churn.release import Release
-from churn.scorer import Scorer
-from serve import jsonlog, metrics
+from serve import admin, jsonlog, metrics
 from serve.docs import add_docs
-from serve.door import Call, Door, Refused, Rules, asks_for_key
-from serve.explain import Explainer
+from serve.door import ADMIN, Call, Door, Refused, Rules, asks_for_key
 from serve.json_route import JSONRoute
 from serve.limits import ApiKeys, RateLimit
-from serve.log import LogDown, LogFull, PredictionLog
+from serve.lineup import POLL, Follower, Lineup, Model
+from serve.log import LogDown, LogFull, PredictionLog, Row
 from serve.messages import (
+    ID,
     Explanation,
     Feedback,
     Health,
@@ -34,14 +36,17 @@ from serve.messages import (
     batch_model,
     customer_model,
 )
-from serve.predictor import Busy, Model, Predictor
-from serve.releases import Store
+from serve.predictor import Busy, Predictor
 from serve.settings import read_settings
+from serve.shadow import Shadow
 from serve.spool import Spool
+from serve.store import Store
 
 log = logging.getLogger("serve")
 
-RETRY = 5.0  # seconds, when the log takes no rows
+RETRY = 5.0  # seconds, when the log takes no rows or the store can't be read
+ERRORS = 3  # requests that a challenger may fail in one worker
+IDLE = 2.0  # seconds that the end of the service waits for the last rows of the shadow
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "No valid API key"},
@@ -70,11 +75,11 @@ class Churn(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """What /docs shows; where keys are asked for, it has a place to give one."""
         document = super().openapi()
-        if self.state.rules.keys:
+        if self.state.rules.keys or self.state.rules.admin:
             scheme = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
             document["components"]["securitySchemes"] = {"ApiKey": scheme}
             for path, operations in document["paths"].items():
-                if asks_for_key(path):
+                if path.startswith(ADMIN) or (self.state.rules.keys and asks_for_key(path)):
                     for operation in operations.values():
                         operation["security"] = [{"ApiKey": []}]
         return document
@@ -83,73 +88,168 @@ class Churn(FastAPI):
 class Service:
     """What the lifespan opens and the routes use."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: Churn) -> None:
         settings = read_settings()
+        self.app = app
         self.rules = Rules(
             ApiKeys(settings.api_keys),
+            ApiKeys((settings.admin_key,) if settings.admin_key else ()),
             RateLimit(settings.rate_limit, metrics.FOLDER) if settings.rate_limit else None,
             settings.max_body,
         )
-        self.model = Model(Scorer.open(Store(settings.releases).champion()), "champion")
-        self.explainer = Explainer(self.model.scorer)
+        self.store = Store(settings.releases)
+        self.follower = Follower(self.store)
+        self.lineup = self.follower.lineup
+        self.log_url = settings.log
         self.log = PredictionLog(settings.log, Spool(settings.spool_path, settings.spool_max))
         self.predictor = Predictor(self.log)
+        self._erred: Counter[str] = Counter()  # challenger -> requests that it failed
 
-    @property
-    def release(self) -> Release:
-        return self.model.scorer.release
+    async def follow(self) -> None:
+        """Exchange the models as the store says, for as long as the service runs."""
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                lineup = await asyncio.to_thread(self.follower.look)
+            except Exception as error:  # the store can't be read now: who answers stays
+                log.error("the store of releases can't be followed: %s", error)
+                await asyncio.sleep(RETRY)
+            else:
+                if lineup:
+                    self.exchange(lineup)
+
+    def exchange(self, lineup: Lineup) -> None:
+        """From here on these answer; whoever is being answered gets what was begun."""
+        before, self.lineup = self.lineup, lineup
+        metrics.tell(before, lineup)
+        if before.champion.release.schema != lineup.champion.release.schema:
+            add_customer_routes(self.app, self)
+        if before.shadow is not lineup.shadow:
+            self.set_shadow(lineup.shadow)
+        log.info("exchanged", extra={"fields": {"release": described(lineup)}})
+
+    def set_shadow(self, model: Model | None) -> None:
+        loop, before = asyncio.get_running_loop(), self.predictor.shadow
+        keep = self.predictor.carry
+        self.predictor.shadow = Shadow(model, lambda rows: hand_over(loop, keep, rows)) if model else None
+        if before:
+            loop.run_in_executor(None, before.close)
 
     async def predict(
-        self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], call: Call
+        self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], call: Call, lineup: Lineup
     ) -> list[Prediction]:
-        call.model_version, call.arm = self.model.version, self.model.arm
+        """Answers in order, each by the model of its customer's arm."""
+        models = [lineup.model(customer[ID]) for customer in customers] if lineup.challenger else [lineup.champion]
+        involved = list(dict.fromkeys(models))
+        call.model_version = ",".join(model.version for model in involved)
+        call.arm = ",".join(model.arm for model in involved)
+        if len(involved) == 1:
+            return await self._predict(customers, request_ids, involved[0], call, lineup)
+        answers: dict[int, Prediction] = {}
+        for model in involved:
+            places = [i for i, its in enumerate(models) if its is model]
+            part = [customers[i] for i in places], [request_ids[i] for i in places]
+            answers |= zip(places, await self._predict(*part, model, call, lineup), strict=True)
+        return [answers[i] for i in range(len(customers))]
+
+    async def _predict(
+        self,
+        customers: Sequence[Mapping[str, Any]],
+        request_ids: Sequence[str],
+        model: Model,
+        call: Call,
+        lineup: Lineup,
+    ) -> list[Prediction]:
         try:
-            return await self.predictor.predict(customers, request_ids, self.model, call.arrived)
+            return await self.predictor.predict(customers, request_ids, model, call.arrived)
         except LogFull:
             raise Refused(503, "log_full", "predictions can't be logged now, so none is made", RETRY) from None
         except Busy:
             raise Refused(503, "busy", "too many customers are in line", 1) from None
+        except Exception as error:
+            if model.arm != "challenger":
+                raise
+            await self._challenger_erred(model, error)
+        return await self._predict(customers, request_ids, lineup.champion, call, lineup)
+
+    async def _challenger_erred(self, challenger: Model, error: Exception) -> None:
+        """The champion stands in; a challenger that errs again and again is taken out of the split."""
+        metrics.errors.labels("challenger").inc()
+        log.error("the challenger %s failed: %s", challenger.version, jsonlog.place(error))
+        self._erred[challenger.version] += 1
+        if self._erred[challenger.version] == ERRORS and self.lineup.challenger is challenger:
+            self.exchange(replace(self.lineup, challenger=None, share=0.0))
+            reason = f"{challenger.version} failed {ERRORS} requests: {jsonlog.place(error)}"
+            try:
+                await asyncio.to_thread(self.store.abort, reason, "serve", challenger.version)
+            except Exception as problem:
+                log.error("the split could not be ended in the store: %s", problem)
+
+    async def close(self) -> None:
+        """Have the shadow's last rows committed, then leave the log."""
+        if shadow := self.predictor.shadow:
+            await asyncio.to_thread(shadow.close)
+            await self.predictor.idle(IDLE)
+        self.log.close()
+
+
+def hand_over(loop: asyncio.AbstractEventLoop, keep: Callable[[list[Row]], None], rows: list[Row]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the service has ended
+        loop.call_soon_threadsafe(keep, rows)
+
+
+def described(lineup: Lineup) -> dict[str, Any]:
+    """For the log: who answers."""
+    card = lineup.champion.release.card
+    others = {model.arm: model.version for model in lineup.models[1:]}
+    shared = {"share": lineup.share} if lineup.challenger else {}
+    problem = {"problem": lineup.problem} if lineup.problem else {}
+    return {key: card[key] for key in ("model_version", "model", "threshold")} | others | shared | problem
 
 
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
-    service = Service()
+    service = Service(app)
     app.state.service, app.state.rules = service, service.rules
     add_routes(app, service)
+    add_customer_routes(app, service)
     service.log.open()
-    metrics.model.labels(service.model.version, service.model.arm).set(1)
-    metrics.begin(service.model.arm, service.model.levels, service.model.nullable)
-    card = service.release.card
-    log.info("ready", extra={"fields": {"release": {k: card[k] for k in ("model_version", "model", "threshold")}}})
+    metrics.tell(None, service.lineup)
+    service.set_shadow(service.lineup.shadow)
+    log.info("ready", extra={"fields": {"release": described(service.lineup)}})
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection looks at it again
+    following = asyncio.create_task(service.follow())
     yield
-    service.log.close()
+    following.cancel()
+    await service.close()
 
 
-def add_routes(app: Churn, service: Service) -> None:
-    """The routes; those that take customers are typed by the release's schema."""
-    example = service.release.golden()[0]["customer"]
-    Customer = customer_model(service.release.schema, example)
+def add_customer_routes(app: Churn, service: Service) -> None:
+    """The routes that are typed by the champion's schema, in place of those that are there."""
+    release = service.lineup.champion.release
+    Customer = customer_model(release.schema, release.golden()[0]["customer"])
     Batch = batch_model(Customer)
 
     async def predict(customer: Customer, request: Request) -> Prediction:  # type: ignore[valid-type]
         """The probability that one customer leaves."""
         call = request.scope["call"]
-        (answer,) = await service.predict([customer], [call.request_id], call)
+        (answer,) = await service.predict([customer], [call.request_id], call, service.lineup)
         return answer
 
     async def predict_batch(batch: Batch, request: Request) -> Predictions:  # type: ignore[valid-type]
         """The same for up to 10,000 customers, in order; their request ids are numbered."""
         call = request.scope["call"]
         ids = [f"{call.request_id}-{i}" for i in range(len(batch["customers"]))]  # type: ignore[index]
-        return {"predictions": await service.predict(batch["customers"], ids, call)}  # type: ignore[index]
+        customers = batch["customers"]  # type: ignore[index]
+        return {"predictions": await service.predict(customers, ids, call, service.lineup)}
 
     async def explain(customer: Customer, request: Request) -> Explanation:  # type: ignore[valid-type]
         """The prediction, and what each of the customer's values has to do with it."""
-        call = request.scope["call"]
-        (answer,) = await service.predict([customer], [call.request_id], call)
-        found = await run_in_threadpool(service.explainer.explain, customer)
+        call, lineup = request.scope["call"], service.lineup
+        (answer,) = await service.predict([customer], [call.request_id], call, lineup)
+        (model,) = (model for model in lineup.models if model.arm == answer["arm"])
+        found = await run_in_threadpool(model.explainer.explain, customer)
         return {**answer, **found}  # type: ignore[typeddict-item]
 
     async def feedback(given: Feedback, request: Request) -> Receipt:
@@ -161,6 +261,7 @@ def add_routes(app: Churn, service: Service) -> None:
             raise Refused(503, "log_down", "outcomes can't be kept now; send them again", RETRY) from None
         return {"accepted": len(found), "matched": matched, "unmatched": len(found) - matched}
 
+    app.router.routes[:] = [route for route in app.router.routes if "customers" not in getattr(route, "tags", ())]
     for path, endpoint, answers, summary in (
         ("/predict", predict, Prediction, "Will this customer leave?"),
         ("/predict/batch", predict_batch, Predictions, "Which of these customers will leave?"),
@@ -171,11 +272,20 @@ def add_routes(app: Churn, service: Service) -> None:
         route = JSONRoute(path, endpoint, methods=["POST"], tags=["customers"], **documented)
         app.router.routes.append(route)
         app.lane["POST", path] = route
+    app.openapi_schema = None  # what /docs showed
+
+
+def add_routes(app: Churn, service: Service) -> None:
+    """The routes that stay as they are, whatever release answers."""
+    for route in admin.routes(service.store, service.log_url):
+        app.router.routes.append(route)
+        if isinstance(route, JSONRoute):
+            app.lane["POST", route.path] = route
 
     @app.get("/model", responses=REFUSALS, tags=["service"], summary="What answers")
     async def model() -> dict[str, Any]:
         """The card of the release that answers: scores with intervals, threshold, data hash, limits."""
-        return service.release.card
+        return service.lineup.champion.release.card
 
     @app.get("/health", tags=["service"], summary="Is it alive?")
     async def health() -> Health:
@@ -191,8 +301,10 @@ def add_routes(app: Churn, service: Service) -> None:
     async def ready(response: Response) -> Readiness:
         """A verified release is loaded, and the log or its spool takes rows."""
         status, reason = service.log.state()
+        if problem := service.lineup.problem:
+            status, reason = ("degraded" if status == "ready" else status), "; ".join(filter(None, (reason, problem)))
         response.status_code = 503 if status == "unready" else 200
-        return {"status": status, "reason": reason, "model_version": service.model.version}
+        return {"status": status, "reason": reason, "model_version": service.lineup.champion.version}
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

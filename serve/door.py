@@ -22,6 +22,7 @@ from serve.log import new_id
 log = logging.getLogger("serve")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+ADMIN = "/admin/"
 OPEN = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # no key is asked for
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -60,6 +61,7 @@ class Call:
 @dataclass(frozen=True)
 class Rules:
     keys: ApiKeys
+    admin: ApiKeys  # of whom may act on releases
     rate: RateLimit | None
     max_body: int
 
@@ -153,13 +155,18 @@ class Door:
         if not asks_for_key(scope["path"]):
             return
         key = given.get(b"x-api-key", b"")
-        known = not rules.keys or rules.keys.accept(key)
+        acts = scope["path"].startswith(ADMIN)
+        if acts and not rules.admin:
+            raise Refused(404, "admin_off", f"{ADMIN}* is off: the service has no CHURN_ADMIN_KEY")
+        is_admin = bool(rules.admin) and rules.admin.accept(key)
+        known = is_admin or (not acts and (not rules.keys or rules.keys.accept(key)))
         if rules.rate:
-            client = key if rules.keys and known else str((scope.get("client") or ("",))[0]).encode()
+            client = key if is_admin or (rules.keys and known) else str((scope.get("client") or ("",))[0]).encode()
             if wait := rules.rate.wait(client):
                 raise Refused(429, "rate_limit", "too many requests", wait)
         if not known:
-            raise Refused(401, "api_key", "the header X-API-Key is missing or not one of the keys")
+            which = "the admin key" if acts else "one of the keys"
+            raise Refused(401, "api_key", f"the header X-API-Key is missing or not {which}")
 
 
 def asks_for_key(path: str) -> bool:

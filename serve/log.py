@@ -80,12 +80,12 @@ predictions = Table(
     Column("request_id", Text, nullable=False),  # what the answer calls it; a client that repeats itself may repeat it
     Column("at", Moment, nullable=False),
     Column("customer_id", Text),
-    Column("features", JSON, nullable=False),  # the customer as it was sent, schema names
+    Column("features", JSON, nullable=False),  # the customer as it was sent, schema names; {} in the shadow's rows
     Column("churn_probability", Double, nullable=False),
     Column("prediction", Text, nullable=False),  # churn or no_churn
     Column("threshold", Double, nullable=False),
     Column("model_version", Text, nullable=False),
-    Column("arm", Text, nullable=False),  # champion, challenger
+    Column("arm", Text, nullable=False),  # champion, challenger; shadow: beside the answer of the same request_id
     Column("latency_ms", Double, nullable=False),  # from the request's arrival to its probability
     Index("predictions_request_id", "request_id"),
     Index("predictions_customer_id", "customer_id"),
@@ -262,22 +262,28 @@ class PredictionLog:
             return "degraded", "the log's database is down; rows go to the spool"
         return "unready", "the log's database is down, and the spool takes no rows"
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Commit the rows to the database, or append them to the spool; LogFull where neither takes them."""
+    def write(self, rows: Sequence[Row], beside: Sequence[Row] = ()) -> int:
+        """Commit the rows to the database, or append them to the spool; LogFull where neither takes them.
+
+        Those beside are lost where the database does not take them; returns how many it took.
+        """
         if not self.problem and not self.spool.size:
             try:
                 self._connection = self._connection or self.engine.connect()
-                self._insert(self._connection, rows)
+                self._insert(self._connection, [*rows, *beside])
                 self._last_write = time.monotonic()
-                return
+                return len(beside)
             except (SQLAlchemyError, OSError) as error:
                 self._down(error)
                 self._disconnect()
+        if not rows:
+            return 0
         try:
             self.spool.append([dict(zip(COLUMNS, row, strict=True)) for row in rows])
         except SpoolFull as error:
             self.accepts = False
             raise LogFull(str(error)) from None
+        return 0
 
     def _insert(self, connection: Connection, rows: Sequence[Row]) -> None:
         check_file(connection)

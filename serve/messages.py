@@ -9,6 +9,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one on Python 
 
 from churn.schema import Column, Schema
 from churn.script import InputError
+from serve.store import State
 
 BATCH = 10_000  # customers, or outcomes, of one request
 LARGEST = 1e15  # of a number whose range the schema leaves open; above, float32 features may overflow
@@ -171,6 +172,17 @@ class Receipt(TypedDict):
     accepted: Annotated[int, Field(description="outcomes that are kept")]
     matched: Annotated[int, Field(description="those of them whose prediction is in the log")]
     unmatched: int
+
+
+class Acted(TypedDict):
+    state: Annotated[State, Field(description="who answers from now on; the service follows within a second")]
+    gate: Annotated[dict[str, Any] | None, Field(description="the numbers that a promotion passed, or was forced over")]
+
+
+class Deployed(TypedDict):
+    state: State
+    releases: Annotated[list[dict[str, Any]], Field(description="the newest first")]
+    history: Annotated[list[dict[str, Any]], Field(description="every act, the oldest first")]
 
 
 class Health(TypedDict):

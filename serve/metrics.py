@@ -1,8 +1,8 @@
 """The numbers of GET /metrics, counted over all workers."""
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from serve.workers import is_alive, shared_folder
 
@@ -20,6 +20,9 @@ from prometheus_client import (  # noqa: E402
     values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: E402
+
+if TYPE_CHECKING:
+    from serve.lineup import Lineup
 
 if FOLDER:
     # else the client asks the system for the process id at each number, several times a request
@@ -42,19 +45,36 @@ missing = Counter("churn_missing_values", "Values that were missing", ["column"]
 queue = Gauge("churn_log_queue", "Customers that wait to be scored and logged", multiprocess_mode="livesum")
 spool = Gauge("churn_log_spool_bytes", "Bytes that wait for the log's database", multiprocess_mode="livemostrecent")
 log_up = Gauge("churn_log_up", "1 where the log's database takes rows", multiprocess_mode="livemostrecent")
+shadow_decisions = Counter("churn_shadow_decisions", "Decisions of the shadow, beside the answer's", ["decision"])
+shadow_dropped = Counter("churn_shadow_dropped", "Customers that the shadow did not score, or whose row was not kept")
+shadow_rank_correlation = Gauge("churn_shadow_rank_correlation", "Spearman's, with the last probabilities answered",
+                                multiprocess_mode="livemostrecent")  # fmt: skip
+share = Gauge("churn_challenger_share", "Share of the customers that the challenger answers",
+              multiprocess_mode="livemostrecent")  # fmt: skip
+refused = Gauge("churn_release_refused", "1 where a release that the store names can't be used",
+                multiprocess_mode="livemax")  # fmt: skip
 model = Gauge("churn_model_info", "1 for the release that is loaded", ["model_version", "arm"], "", "",
               multiprocess_mode="livemax")  # fmt: skip
 
 
-def begin(arm: str, columns: Iterable[str], nullable: Iterable[str]) -> None:
-    """Let what can be counted begin at 0: Prometheus sees no increase in a series that appears with its first event."""
-    for decision in ("churn", "no_churn"):
-        predictions.labels(decision, arm)
-    scores.labels(arm)
-    for column in columns:
-        unseen.labels(column)
-    for column in nullable:
-        missing.labels(column)
+def tell(before: "Lineup | None", lineup: "Lineup") -> None:
+    """Say who answers, and let what can be counted of them begin at 0: Prometheus sees no increase in a series that
+    appears with its first event."""
+    for gone in before.models if before else ():
+        model.labels(gone.version, gone.arm).set(0)
+    for loaded in lineup.models:
+        model.labels(loaded.version, loaded.arm).set(1)
+        if loaded.arm == "shadow":
+            continue
+        for decision in ("churn", "no_churn"):
+            predictions.labels(decision, loaded.arm)
+        scores.labels(loaded.arm)
+        for column in loaded.levels:
+            unseen.labels(column)
+        for column in loaded.nullable:
+            missing.labels(column)
+    share.set(lineup.share)
+    refused.set(bool(lineup.problem))
 
 
 def forget_dead_workers() -> None:

@@ -15,13 +15,15 @@ from typing import Any
 
 import orjson
 
-from churn.scorer import Scorer
 from serve import metrics
+from serve.lineup import Model
 from serve.log import COLUMNS, PredictionLog, Row, moment, new_id
 from serve.messages import ID, Prediction
+from serve.shadow import Shadow
 
 GROUP = 200  # rows that are scored and committed together at most; the event loop waits that long
 WAITING = 50_000  # rows in line; one that comes on top is refused
+CARRIED = 40  # rows of the shadow that a commit takes along, in half a millisecond
 
 P, ARM = COLUMNS.index("churn_probability"), COLUMNS.index("arm")
 
@@ -30,19 +32,6 @@ observed = cache(metrics.scores.labels)
 
 class Busy(Exception):
     """More customers are in line than can be served soon."""
-
-
-class Model:
-    """A release as it answers: its scorer, threshold and arm."""
-
-    def __init__(self, scorer: Scorer, arm: str):
-        self.scorer, self.arm = scorer, arm
-        self.version = scorer.release.version
-        self.threshold = float(scorer.release.card["threshold"]["value"])
-        columns = scorer.release.schema.columns
-        learned: Mapping[str, Sequence[str]] = scorer.release.card["inputs"]["categories"]
-        self.levels = {column.name: frozenset(learned[column.name]) for column in columns if column.name in learned}
-        self.nullable = [column.name for column in columns if column.nullable]
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +64,9 @@ class Predictor:
     def __init__(self, prediction_log: PredictionLog):
         self.log = prediction_log
         self.waiting = 0  # rows that are not answered yet
+        self.shadow: Shadow | None = None
         self._line: deque[Work] = deque()
+        self._carried: deque[Row] = deque()
         self._at_work = False
 
     async def predict(
@@ -100,11 +91,25 @@ class Predictor:
             self.waiting -= len(customers)
         return found
 
+    def carry(self, rows: Sequence[Row]) -> None:
+        """Have rows of the shadow committed along with the next ones."""
+        self._carried.extend(rows)
+        if not self._at_work:
+            self._at_work = True
+            self._next()
+
+    async def idle(self, seconds: float) -> None:
+        """Until nothing is at work, for so many seconds at most."""
+        end = time.monotonic() + seconds
+        await asyncio.sleep(0)
+        while self._at_work and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+
     def _gather(self, seen: int) -> None:
         """Go on once a turn of the event loop brought nobody new: who sent at the same time is in line by then."""
         if seen < len(self._line) < GROUP:
             asyncio.get_running_loop().call_soon(self._gather, len(self._line))
-        elif self._line:
+        elif self._line or self._carried:
             self._next()
         else:
             self._at_work = False
@@ -119,10 +124,11 @@ class Predictor:
             rows += len(group[-1].customers)
         metrics.queue.set(self.waiting)
         found = answered(group)
+        carried = [self._carried.popleft() for _ in range(min(CARRIED, len(self._carried)))]
         if self.log.is_file:
-            self._committed(group, found, self._problem(found.rows))
+            self._committed(group, found, self._problem(found.rows, carried))
         else:
-            commit = asyncio.get_running_loop().run_in_executor(None, self._problem, found.rows)
+            commit = asyncio.get_running_loop().run_in_executor(None, self._problem, found.rows, carried)
             commit.add_done_callback(lambda commit: self._committed(group, found, commit.result()))
 
     def _committed(self, group: list[Work], found: Found, problem: Exception | None) -> None:
@@ -130,10 +136,13 @@ class Predictor:
         asyncio.get_running_loop().call_soon(self._gather, 0)
         if not problem:
             count(found)
+            if self.shadow:
+                pairs = zip(group, found.answers, strict=True)
+                self.shadow.offer([c for work, a in pairs if isinstance(a, list) for c in work.customers], found.rows)
 
-    def _problem(self, rows: list[Row]) -> Exception | None:
+    def _problem(self, rows: list[Row], carried: list[Row]) -> Exception | None:
         try:
-            self.log.write(rows)
+            metrics.shadow_dropped.inc(len(carried) - self.log.write(rows, carried))
         except Exception as error:
             return error
         return None

@@ -1,193 +1,169 @@
-"""The store of deployed releases: bundles in folders named by version, which one answers, and every act on them.
+"""Deployed releases, from the command line: which are there, which one answers, and every act on them.
 
-`python -m serve.releases add models/release --reason ...`, `list`, `history`, `promote VERSION --reason ...`,
-`rollback --reason ...`. The ledger has the last word; the state file is what it comes to, for a quick look.
+The store is where CHURN_RELEASES says: a folder, or object storage (s3://bucket/path). The service follows within a
+second.
 """
 
 import argparse
-import fcntl
-import getpass
 import json
 import logging
-import os
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from churn.release import FILES, MANIFEST
-from churn.scorer import Scorer
-from churn.script import InputError, run, write_json
-from serve.settings import read_settings
+from churn.release import open_release
+from churn.script import InputError, run
+from serve.gate import passed
+from serve.settings import Settings, read_settings
+from serve.store import State, Store
 
 log = logging.getLogger("serve.releases")
 
-STATE = "state.json"  # champion, and previous: whom a rollback brings back
-LEDGER = "ledger.jsonl"  # a line for each act: at, who, act, version, reason, and the state that it left
-LOCK = ".lock"
+OFF = "off"  # in place of a version
 
 
-class Store:
-    """The releases in `folder`. Acts wait for each other; a crash leaves the state before or after an act."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    @property
-    def versions(self) -> list[str]:
-        # one that begins with a dot is being copied, or its copying was killed
-        return sorted(path.parent.name for path in self.folder.glob(f"[!.]*/{MANIFEST}"))
-
-    def champion(self) -> Path:
-        """The folder of the release that answers."""
-        version = self.state().get("champion")
-        if version is None:
-            raise InputError(f"{self.folder} has no champion; make one with: make serve")
-        return self._release(version)
-
-    def state(self) -> dict[str, Any]:
-        """What the last act left; a state file that says otherwise is reported and replaced by the next act."""
-        history = self.history()
-        state: dict[str, Any] = history[-1]["state"] if history else {}
-        path = self.folder / STATE
-        try:
-            written = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            written = None if state else {}
-        except ValueError:
-            written = None
-        if written != state:
-            log.warning("%s is not what the last act left; the ledger's %s counts", path, state)
-        return state
-
-    def history(self) -> list[dict[str, Any]]:
-        """Every act, the oldest first."""
-        try:
-            lines = (self.folder / LEDGER).read_bytes().splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        try:
-            # a line that a crash cut short is an act that never was
-            return [json.loads(line) for line in lines if line.endswith(b"\n")]
-        except ValueError as error:
-            raise InputError(f"{self.folder / LEDGER} has a line that is not JSON: {error}; restore the file") from None
-
-    def add(self, bundle: Path, reason: str) -> str:
-        """Copy a bundle that verifies into the store; its version. What is there already stays as it is."""
-        version = Scorer.open(bundle).release.version
-        with self._alone():
-            if version not in self.versions:
-                self._copy(bundle, version)
-            if not any(act["act"] == "add" and act["version"] == version for act in self.history()):
-                self._done("add", version, reason, self.state())
-        return version
-
-    def _copy(self, bundle: Path, version: str) -> None:
-        building = self.folder / f".{version}.{os.getpid()}"
-        try:
-            building.mkdir(exist_ok=True)
-            for name in (*FILES, MANIFEST):
-                shutil.copyfile(bundle / name, building / name)
-            Scorer.open(building)
-            building.rename(self.folder / version)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-
-    def promote(self, version: str, reason: str) -> None:
-        """Let that release answer from the next start of the service on."""
-        Scorer.open(self._release(version))
-        with self._alone():
-            state = self.state()
-            if (champion := state.get("champion")) != version:
-                self._done("promote", version, reason, {"champion": version, "previous": champion})
-
-    def rollback(self, reason: str) -> str:
-        """Let the champion before this one answer again; its version. Again, and it is the one before that."""
-        with self._alone():
-            champions: list[str] = []
-            for act in self.history():
-                if act["act"] == "promote":
-                    champions.append(act["version"])
-                elif act["act"] == "rollback":
-                    champions.pop()
-            if len(champions) < 2:
-                raise InputError(f"{self.folder} has no earlier champion; promote one of {self.versions}")
-            version = champions[-2]
-            Scorer.open(self._release(version))
-            previous = champions[-3] if len(champions) > 2 else None
-            self._done("rollback", version, reason, {"champion": version, "previous": previous})
-        return version
-
-    def _release(self, version: str) -> Path:
-        if version not in self.versions:
-            raise InputError(f"{self.folder} has no release {version!r}; it has {self.versions}")
-        return self.folder / version
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    def _done(self, act: str, version: str, reason: str, state: dict[str, Any]) -> None:
-        """Write the act down, then what it comes to."""
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = {"at": at, "who": getpass.getuser(), "act": act, "version": version, "reason": reason, "state": state}
-        with (self.folder / LEDGER).open("ab+") as file:
-            file.seek(0)
-            whole = file.read().rpartition(b"\n")
-            file.truncate(len(whole[0]) + len(whole[1]))
-            file.write(json.dumps(entry).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        write_json(self.folder / STATE, state)
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serve.releases", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    made = {
+        name: commands.add_parser(name, help=words, description=words)
+        for name, words in (
+            ("add", "verify a bundle and copy it into the store"),
+            ("list", "the releases and who answers"),
+            ("history", "every act: when, who, what and why"),
+            ("gate", "compare a release with the champion, and change nothing"),
+            ("promote", "let a release that passes the gate answer"),
+            ("rollback", "let the champion before this one answer again"),
+            ("split", "let a challenger answer a share of the customers"),
+            ("shadow", "let a release score what others answer"),
+        )
+    }
+    made["add"].add_argument("bundle", help="a folder, or models:/churn@candidate from MLflow's registry")
+    made["add"].add_argument("--promote", action="store_true", help="and let it answer, if it passes the gate")
+    for name in ("gate", "promote"):
+        made[name].add_argument("version")
+    for name in ("split", "shadow"):
+        made[name].add_argument("version", help=f"or {OFF}")
+    made["split"].add_argument("--share", type=float, help="of the customers, 0 to 1")
+    for name in ("add", "gate", "promote"):
+        made[name].add_argument("--force", action="store_true", help="also if the gate says no; the ledger keeps that")
+    for name in ("add", "promote", "rollback"):
+        made[name].add_argument("--reason", required=True)
+    for name in ("split", "shadow"):
+        made[name].add_argument("--reason", default="")
+    for name in ("list", "history", "gate"):
+        made[name].add_argument("--json", action="store_true", help="for programs")
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m serve.releases", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add = commands.add_parser("add", help="verify a bundle and copy it into the store")
-    add.add_argument("bundle", type=Path)
-    add.add_argument("--promote", action="store_true", help="and let it answer")
-    promote = commands.add_parser("promote", help="let a release of the store answer")
-    promote.add_argument("version")
-    rollback = commands.add_parser("rollback", help="let the champion before this one answer again")
-    for command in (add, promote, rollback):
-        command.add_argument("--reason", required=True)
-    for name, words in (("list", "the releases; a star marks the one that answers"), ("history", "every act")):
-        command = commands.add_parser(name, help=words)
-        command.add_argument("--json", action="store_true", help="for programs")
-    given = parser.parse_args()
-    store = Store(read_settings().releases)
+    given = parser().parse_args()
+    settings = read_settings()
+    store = Store(settings.releases)
     match given.command:
         case "add":
-            version = store.add(given.bundle, given.reason)
+            version = store.add(Path(given.bundle), given.reason)
             log.info("added %s: %s", version, given.reason)
             if given.promote:
-                store.promote(version, given.reason)
-                log.info("promoted %s: %s", version, given.reason)
-        case "promote":
-            store.promote(given.version, given.reason)
-            log.info("promoted %s: %s", given.version, given.reason)
-        case "rollback":
-            log.info("rolled back to %s: %s", store.rollback(given.reason), given.reason)
+                promote(store, version, given.reason, settings, given.force)
         case "list":
-            champion = store.state().get("champion")
-            rows = [{"version": version, "champion": version == champion} for version in store.versions]
-            said([f"{'*' if row['champion'] else ' '} {row['version']}" for row in rows], rows, given.json)
+            found = releases(store)
+            said(table(found) if found else [f"{store.where} holds no release"], found, given.json)
         case "history":
             acts = store.history()
-            lines = [f"{a['at']}  {a['act']:<8}  {a['version']}  {a['who']}: {a['reason']}" for a in acts]
-            said(lines, acts, given.json)
+            said([in_words(act) for act in acts], acts, given.json)
+        case "gate":
+            gate = passed(store, given.version, settings.log, given.force)
+            said(verdict(gate), gate, given.json)
+        case "promote":
+            promote(store, given.version, given.reason, settings, given.force)
+        case "rollback":
+            log.info("rolled back to %s: %s", store.rollback(given.reason)["champion"], given.reason)
+        case "split":
+            if given.version != OFF and given.share is None:
+                raise InputError("--share is missing; give the share of the customers, for instance --share 0.1")
+            store.split(None if given.version == OFF else given.version, given.share or 0.0, given.reason)
+            log.info("%s", answers(store.state()))
+        case "shadow":
+            store.shadow(None if given.version == OFF else given.version, given.reason)
+            log.info("%s", answers(store.state()))
 
 
-def said(lines: list[str], rows: list[dict[str, Any]], as_json: bool) -> None:
-    """To stdout: lines for people, or one JSON list."""
-    sys.stdout.write(json.dumps(rows, indent=2) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
+def promote(store: Store, version: str, reason: str, settings: Settings, force: bool) -> None:
+    """Promote what passes the gate, or is forced past it."""
+    gate = passed(store, version, settings.log, force)
+    if gate["forced"]:
+        log.warning("forced, although %s", "; ".join(gate["reasons"]))
+    store.promote(version, reason, gate=gate)
+    log.info("promoted %s: %s", version, reason)
+
+
+def releases(store: Store) -> list[dict[str, Any]]:
+    """A row for each release, the newest first."""
+    state, added = store.state(), {act["version"]: act for act in store.history() if act["act"] == "add"}
+    found = []
+    for version in store.versions:
+        row: dict[str, Any] = {"version": version, "role": role(version, state)}
+        try:
+            card = open_release(store.bundle(version)).card
+            row |= {"model": card["model"], "roc_auc": card["test"]["roc_auc"]}
+        except InputError as error:
+            row |= {"model": "damaged", "roc_auc": None, "problem": str(error)}
+        act = added.get(version, {})
+        found.append(row | {"added": act.get("at", ""), "reason": act.get("reason", "")})
+    return sorted(found, key=lambda row: str(row["added"]), reverse=True)
+
+
+def role(version: str, state: State) -> str:
+    roles = [name for name in ("champion", "challenger", "shadow", "previous") if state.get(name) == version]
+    return f"challenger {state['share']:.3g}" if roles == ["challenger"] else " ".join(roles)
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [("VERSION", "ROLE", "MODEL", "TEST ROC AUC", "ADDED", "WHY")]
+    for row in found:
+        score = "" if row["roc_auc"] is None else f"{row['roc_auc']:.4f}"
+        rows.append(
+            (row["version"], row["role"], row["model"], score, row["added"][:16].replace("T", " "), row["reason"])
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def in_words(act: Mapping[str, Any]) -> str:
+    state, words = act["state"], [act["version"]]
+    match act["act"]:
+        case "split":
+            words.append(f"{state['share']:.3g} of the customers" if state["challenger"] else OFF)
+        case "shadow" if not state["shadow"]:
+            words.append(OFF)
+        case "promote" if not act.get("gate", {}).get("passed", True):
+            words.append("over the gate's no")
+    return f"{act['at'][:19]}  {act['act']:<8}  {' '.join(words)}  {act['who']}: {act['reason']}"
+
+
+def verdict(found: Mapping[str, Any]) -> list[str]:
+    lines = [f"{found['candidate']} {'passes' if found['passed'] else 'does not pass'} against {found['champion']}"]
+    measured = [("DATA", "MEASURE", "CHAMPION", "CANDIDATE", "DIFFERENCE", "MAY BE", "ALLOWED", "")]
+    for row in found.get("measures", ()):
+        numbers = [f"{row[key]:+.4f}" for key in ("difference", "bound", "margin")]
+        scores = [f"{row[key]:.4f}" for key in ("champion", "candidate")]
+        measured.append((row["data"], row["measure"], *scores, *numbers, "" if row["passed"] else "no"))
+    widths = [max(map(len, column)) for column in zip(*measured, strict=True)]
+    return lines + ["  ".join(map(str.ljust, row, widths)).rstrip() for row in measured] + list(found["reasons"])
+
+
+def answers(state: State) -> str:
+    words = f"{state['champion']} answers"
+    if state["challenger"]:
+        words += f", {state['challenger']} {state['share']:.3g} of the customers"
+    return f"{words}, {state['shadow']} scores in the shadow" if state["shadow"] else words
+
+
+def said(lines: list[str], found: Any, as_json: bool) -> None:
+    """To stdout: lines for people, or JSON."""
+    sys.stdout.write(json.dumps(found, indent=2) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
 
 
 if __name__ == "__main__":

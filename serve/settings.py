@@ -1,9 +1,9 @@
 """The service's settings: CHURN_* of the environment, read once."""
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from churn.script import InputError
@@ -44,21 +44,30 @@ class Settings(BaseSettings):
         env_prefix="CHURN_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
-    releases: Path = Path("releases")  # the deployed releases; the log and its spool lie there unless told otherwise
+    releases: str = (
+        "releases"  # folder of deployed releases, also of the log unless told otherwise; or s3://bucket/path
+    )
     log_url: str = ""  # SQLAlchemy URL of the prediction log; empty: SQLite beside the releases
     spool: Path | None = None  # file for rows while the database is down; on another disk it outlives a full one
     spool_max: Annotated[PositiveInt, Field(le=2**40)] = 64 * MIB  # bytes
+    admin_key: str = ""  # opens /admin/* and all the rest; empty: there is no /admin/*
     api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any of them opens; none: open to all
     max_body: PositiveInt = 16 * MIB  # bytes of a request
     rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = None  # of each key, or address without keys
 
+    @model_validator(mode="after")
+    def _have_places(self) -> Self:
+        if "://" in self.releases and not (self.log_url and self.spool):
+            raise ValueError("object storage holds no log; set CHURN_LOG_URL and CHURN_SPOOL as well")
+        return self
+
     @property
     def log(self) -> str:
-        return self.log_url or f"sqlite:///{self.releases / 'log.db'}"
+        return self.log_url or f"sqlite:///{Path(self.releases, 'log.db')}"
 
     @property
     def spool_path(self) -> Path:
-        return self.spool or self.releases / "spool.jsonl"
+        return self.spool or Path(self.releases, "spool.jsonl")
 
 
 def read_settings() -> Settings:
@@ -71,5 +80,5 @@ def read_settings() -> Settings:
 
 def _sentence(error: object) -> str:
     assert isinstance(error, dict)
-    name = "_".join(str(part) for part in error["loc"][:1]).upper()
+    name = "_".join(str(part) for part in error["loc"][:1] or ["releases"]).upper()
     return f"environment variable CHURN_{name}: {error['msg'].removeprefix('Value error, ')}"

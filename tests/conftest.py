@@ -4,6 +4,7 @@ Nothing here touches the repository. Stages are imported in the fixtures: a test
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -81,6 +82,44 @@ def released(project: Path) -> Path:
     return project / "models/release"
 
 
+def other_release(released: Path, folder: Path, threshold: float = 0.99) -> Path:
+    """The bundle with another threshold, so with another version."""
+    from churn.release import CARD, seal
+
+    shutil.copytree(released, folder)
+    card = json.loads((folder / CARD).read_text())
+    del card["model_version"]
+    card["threshold"]["value"] = threshold
+    seal(folder, card)
+    return folder
+
+
+def opposite_release(released: Path, folder: Path) -> Path:
+    """The bundle with another graph: whoever stays leaves."""
+    import onnx
+
+    from churn.release import CARD, GOLDEN, MODEL, open_release, seal
+    from churn.scorer import Scorer
+
+    shutil.copytree(released, folder)
+    model = onnx.load(folder / MODEL)
+    last = next(node for node in model.graph.node if "churn_probability" in node.output)
+    last.output[list(last.output).index("churn_probability")] = "p"
+    model.graph.initializer.append(onnx.helper.make_tensor("whole", onnx.TensorProto.DOUBLE, [], [1.0]))
+    model.graph.node.append(onnx.helper.make_node("Sub", ["whole", "p"], ["churn_probability"]))
+    onnx.save(model, folder / MODEL)
+    bundle = open_release(released)
+    scorer = Scorer(type(bundle)(folder, bundle.schema, bundle.card))
+    customers = [line["customer"] for line in bundle.golden()]
+    scored = zip(customers, scorer.probabilities(customers).tolist(), strict=True)
+    lines = [json.dumps({"customer": customer, "churn_probability": p}) + "\n" for customer, p in scored]
+    (folder / GOLDEN).write_text("".join(lines))
+    card = json.loads((folder / CARD).read_text())
+    del card["model_version"]
+    seal(folder, card)
+    return folder
+
+
 @pytest.fixture
 def elsewhere(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Go to an empty folder whose params.yaml is the project's with some knobs changed."""
@@ -100,14 +139,14 @@ def client(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     from starlette.testclient import TestClient
 
     from serve.app import create_app
-    from serve.releases import Store
+    from serve.store import Store
 
     store = Store(tmp_path_factory.mktemp("releases"))
     store.promote(store.add(released, "test"), "test")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("CHURN_")]:
             patch.delenv(name)
-        patch.setenv("CHURN_RELEASES", str(store.folder))
+        patch.setenv("CHURN_RELEASES", str(store.where))
         patch.setenv("CHURN_MAX_BODY", "2000000")
         with TestClient(create_app(), raise_server_exceptions=False, follow_redirects=False) as opened:
             yield opened
@@ -116,5 +155,5 @@ def client(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def customer(client: Any) -> dict[str, Any]:
     """A customer of the release's golden ones."""
-    found: dict[str, Any] = client.app.state.service.release.golden()[0]["customer"]
+    found: dict[str, Any] = client.app.state.service.lineup.champion.release.golden()[0]["customer"]
     return found

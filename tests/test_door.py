@@ -28,7 +28,7 @@ def rules(client: Any) -> Iterator[Any]:
     state, before = client.app.state, client.app.state.rules
 
     def put(keys: tuple[str, ...] = (), rate: Rate | None = None, max_body: int = before.max_body) -> None:
-        state.rules = Rules(ApiKeys(keys), RateLimit(rate, None) if rate else None, max_body)
+        state.rules = Rules(ApiKeys(keys), ApiKeys(()), RateLimit(rate, None) if rate else None, max_body)
 
     yield put
     state.rules = before
@@ -138,7 +138,7 @@ def test_an_error_of_the_service_shows_nothing_of_itself(
         raise RuntimeError(f"a secret: {customer}")
 
     service = client.app.state.service
-    monkeypatch.setattr(service.model.scorer, "probabilities", fail)
+    monkeypatch.setattr(service.lineup.champion.scorer, "probabilities", fail)
     monkeypatch.setattr(service.log, "state", fail)
     capfd.readouterr()
     answer = client.request(method, path, json=customer, headers={"X-Request-ID": "failed-1"})

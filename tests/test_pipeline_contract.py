@@ -206,7 +206,7 @@ def test_every_plot_draws_a_file_that_a_stage_writes() -> None:
 
 
 def test_every_section_is_read_by_somebody() -> None:
-    read = set().union(*(sections(script(stage)) for stage in STAGES))
+    read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE]))
     assert {section.partition(".")[0] for section in read} == set(PARAMS)
 
 
@@ -260,7 +260,8 @@ def pins(path: str) -> dict[str, str]:
 
 
 def test_the_service_imports_nothing_of_the_training() -> None:
-    shared = {f"churn/{name}.py" for name in ("features", "params", "release", "schema", "scorer", "script")}
+    names = ("features", "params", "profit", "release", "schema", "scorer", "scores", "script")
+    shared = {f"churn/{name}.py" for name in names}
     assert {path for path in service_files() if not path.startswith("serve/")} == shared
     assert not set(packages()) & HEAVY
 

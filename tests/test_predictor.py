@@ -17,9 +17,10 @@ from sqlalchemy import select
 from churn.release import Release
 from churn.scorer import Scorer
 from serve import predictor as module
+from serve.lineup import Model
 from serve.log import LogFull, PredictionLog, predictions
 from serve.messages import ID, Prediction
-from serve.predictor import GROUP, Busy, Model, Predictor
+from serve.predictor import GROUP, Busy, Predictor
 from serve.spool import Spool
 
 Customers = list[dict[str, Any]]

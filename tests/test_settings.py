@@ -33,7 +33,7 @@ def test_each_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in values.items():
         monkeypatch.setenv(f"CHURN_{name}", value)
     settings = read_settings()
-    assert (settings.releases, settings.log, settings.spool_path) == (Path("/srv/r"), values["LOG_URL"], Path("/var/s"))
+    assert (settings.releases, settings.log, settings.spool_path) == ("/srv/r", values["LOG_URL"], Path("/var/s"))
     assert (settings.spool_max, settings.max_body) == (1000, 5)
     assert (settings.api_keys, settings.rate_limit) == (("a", "b"), Rate(90, 60))
 

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from sqlalchemy import Engine, select
 
-from serve.releases import Store
+from serve.log import predictions
+from serve.store import Store
 from tests.conftest import ROOT
 from tests.verify import environment
 
@@ -51,7 +54,7 @@ class Service:
         self.store = Store(folder / "releases")
         if bundle.is_dir():
             self.store.promote(self.store.add(bundle, "test"), "test")
-        self.variables = {"CHURN_RELEASES": str(self.store.folder), **variables}
+        self.variables = {"CHURN_RELEASES": str(self.store.where), **variables}
         self.errors = folder / "stderr"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -143,6 +146,7 @@ class Load:
     batch_every: int = 0  # every so many requests is a batch of 300
     answered: dict[str, int] = field(default_factory=dict)  # request id -> status
     answers: dict[str, Any] = field(default_factory=dict)  # of those with status 200
+    times: dict[str, tuple[float, float]] = field(default_factory=dict)  # of those: when it was asked and answered
     batches: set[str] = field(default_factory=set)
     broken: int = 0  # requests that got no answer
     stopped: bool = False
@@ -184,6 +188,7 @@ class Load:
             f"POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nX-Request-ID: {request_id}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
+        asked = time.time()
         writer.write((head + content).encode())
         received = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(received.split("content-length: ")[1].split("\r\n")[0])
@@ -192,6 +197,7 @@ class Load:
         self.answered[request_id] = status
         if status == 200:
             self.answers[request_id] = body
+            self.times[request_id] = asked, time.time()
         return status
 
     def promised(self) -> list[str]:
@@ -199,6 +205,46 @@ class Load:
         single = [i for i, status in self.answered.items() if status == 200 and i not in self.batches]
         batches = [f"{i}-{n}" for i in self.batches if self.answered.get(i) == 200 for n in range(300)]
         return single + batches
+
+
+def under_load(load: Load, meanwhile: Callable[[], Awaitable[Any]]) -> None:
+    """Requests until `meanwhile` is over."""
+
+    async def both() -> None:
+        running = asyncio.create_task(load.run())
+        try:
+            await meanwhile()
+        finally:
+            load.stopped = True
+            await running
+
+    asyncio.run(both())
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(until, condition)
+
+
+def logged(engine: Engine) -> Counter[str]:
+    """Request id -> rows."""
+    with engine.connect() as connection:
+        return Counter(connection.scalars(select(predictions.c.request_id).where(predictions.c.arm != "shadow")))
+
+
+SAID = ("churn_probability", "customer_id", "model_version", "arm", "threshold", "prediction")
+
+
+def check(load: Load, engine: Engine) -> None:
+    """Every promised row is there, none is there twice, and each says what the answer said."""
+    rows = logged(engine)
+    assert not [request_id for request_id in load.promised() if not rows[request_id]]
+    assert not [request_id for request_id, n in rows.items() if n > 1]
+    with engine.connect() as connection:
+        query = select(predictions.c.request_id, *(predictions.c[name] for name in SAID))
+        found = {row[0]: tuple(row[1:]) for row in connection.execute(query.where(predictions.c.arm != "shadow"))}
+    for request_id, answer in load.answers.items():
+        if request_id not in load.batches:
+            assert found[request_id] == tuple(answer[name] for name in SAID)
 
 
 class Postgres:

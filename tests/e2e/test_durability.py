@@ -7,37 +7,17 @@ import signal
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, text
 
-from serve.log import connect, predictions
-from tests.e2e.servers import Load, Postgres, Service, postgres, until
+from serve.log import connect
+from tests.e2e.servers import Load, Postgres, Service, check, eventually, postgres, under_load, until
 
 pytestmark = pytest.mark.e2e
-
-
-def logged(engine: Engine) -> Counter[str]:
-    """Request id -> rows."""
-    with engine.connect() as connection:
-        return Counter(connection.scalars(select(predictions.c.request_id)))
-
-
-def check(load: Load, engine: Engine) -> None:
-    """Every promised row is there, none is there twice, and each says what the answer said."""
-    rows = logged(engine)
-    assert not [request_id for request_id in load.promised() if not rows[request_id]]
-    assert not [request_id for request_id, n in rows.items() if n > 1]
-    with engine.connect() as connection:
-        query = select(predictions.c.request_id, predictions.c.churn_probability, predictions.c.customer_id)
-        found = {request_id: (p, customer_id) for request_id, p, customer_id in connection.execute(query)}
-    for request_id, answer in load.answers.items():
-        if request_id not in load.batches:
-            assert found[request_id] == (answer["churn_probability"], answer["customer_id"])
 
 
 def check_order(engine: Engine) -> None:
@@ -51,20 +31,6 @@ def check_order(engine: Engine) -> None:
         assert ids == sorted(ids)
 
 
-def under_load(load: Load, meanwhile: Callable[[], Awaitable[Any]]) -> None:
-    """Requests until `meanwhile` is over."""
-
-    async def both() -> None:
-        running = asyncio.create_task(load.run())
-        try:
-            await meanwhile()
-        finally:
-            load.stopped = True
-            await running
-
-    asyncio.run(both())
-
-
 @pytest.fixture
 def bundle(reproduced: Path) -> Path:
     return reproduced / "models/release"
@@ -74,7 +40,7 @@ def test_twenty_kills_under_load_lose_and_double_nothing(bundle: Path, tmp_path:
     chance = random.Random(42)
     done: list[Load] = []
     service = Service(tmp_path, bundle)
-    engine = connect(f"sqlite:///{service.store.folder / 'log.db'}")
+    engine = connect(f"sqlite:///{service.store.where / 'log.db'}")
     for n in range(20):
         service.workers = 1 + n % 2
         with service:
@@ -117,7 +83,7 @@ def test_an_outage_of_postgresql_is_bridged_by_the_spool(bundle: Path, tmp_path:
 
         under_load(load, outage)
         assert Counter(load.answered.values()).keys() == {200}
-        until(lambda: not (service.store.folder / "spool.jsonl").stat().st_size)
+        until(lambda: not (service.store.where / "spool.jsonl").stat().st_size)
         until(lambda: service.get("/ready")[2]["status"] == "ready")
         check(load, connect(database.url))
         check_order(connect(database.url))
@@ -162,12 +128,8 @@ def test_a_database_that_stands_still_is_bridged_too(
         under_load(load, waited)
         assert Counter(load.answered.values()).keys() == {200}
         until(lambda: service.get("/ready")[2]["status"] == "ready")
-        until(lambda: not (service.store.folder / "spool.jsonl").stat().st_size)
+        until(lambda: not (service.store.where / "spool.jsonl").stat().st_size)
         check(load, connect(database.url))
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(until, condition)
 
 
 @contextmanager
@@ -219,5 +181,5 @@ def test_a_spool_on_another_disk_bridges_a_full_one(bundle: Path, tmp_path: Path
             assert Counter(load.answered.values()).keys() == {200}
             enlarge(disk)
             until(lambda: service.get("/ready")[2]["status"] == "ready")
-            assert not (service.store.folder / "spool.jsonl").stat().st_size
+            assert not (service.store.where / "spool.jsonl").stat().st_size
             check(load, connect(url))

@@ -196,7 +196,7 @@ def test_what_is_in_flight_is_answered_before_the_end(workers: int, bundle: Path
         # uvicorn ends as the signal would have it
         assert asyncio.run(ended()) in (0, -signal.SIGTERM)
         assert set(load.answered.values()) == {200}
-        with connect(f"sqlite:///{service.store.folder / 'log.db'}").connect() as log:
+        with connect(f"sqlite:///{service.store.where / 'log.db'}").connect() as log:
             rows = log.scalar(select(func.count()).select_from(predictions))
         assert rows == len(load.promised())
 

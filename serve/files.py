@@ -1,0 +1,197 @@
+"""Where the store of releases lies: a folder, or object storage through fsspec. Names are relative, / between parts."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from churn.release import FILES, MANIFEST, ReleaseError, open_release
+from churn.script import InputError
+
+LOCK = ".lock"
+
+
+class Files(Protocol):
+    """What the store asks of a place."""
+
+    def names(self, below: str) -> list[str]:
+        """Files directly below, sorted, without those that are being written."""
+
+    def bundles(self) -> list[str]:
+        """The folders that hold a whole bundle, sorted."""
+
+    def read(self, name: str) -> bytes:
+        """FileNotFoundError where there is none."""
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write a file that is not there yet, whole or not at all; FileExistsError where somebody was faster."""
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all."""
+
+    def put(self, bundle: Path, name: str, check: Callable[[Path], object]) -> None:
+        """Copy a bundle's files to the folder `name`; check(copy) raises where it must not appear there."""
+
+    def bundle(self, name: str) -> Path:
+        """A folder on this machine with that bundle's files."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Who is inside acts alone, where the place knows such a thing."""
+
+
+def files_at(where: str | Path) -> Files:
+    return Objects(str(where)) if "://" in str(where) else Folder(Path(where))
+
+
+class Folder:
+    """A folder of this machine, or one that several machines mount."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def names(self, below: str) -> list[str]:
+        try:
+            return sorted(file.name for file in (self.path / below).iterdir() if not file.name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def bundles(self) -> list[str]:
+        return sorted(path.parent.name for path in self.path.glob(f"[!.]*/{MANIFEST}"))
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def create(self, name: str, content: bytes) -> None:
+        if (self.path / name).exists():  # nobody writes it now: whoever creates is alone
+            raise FileExistsError(name)
+        self.replace(name, content)
+
+    def replace(self, name: str, content: bytes) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(content)
+            sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync(path.parent)
+
+    def put(self, bundle: Path, name: str, check: Callable[[Path], object]) -> None:
+        for left in self.path.glob(".*.building"):  # of a copying that was killed
+            shutil.rmtree(left)
+        building, damaged = self.path / f".{name}.building", self.path / f".{name}.damaged.building"
+        building.mkdir(parents=True)
+        try:
+            for file in (*FILES, MANIFEST):
+                shutil.copyfile(bundle / file, building / file)
+                sync(building / file)
+            check(building)
+            with suppress(FileNotFoundError):
+                (self.path / name).rename(damaged)
+            building.rename(self.path / name)
+            sync(self.path)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+            shutil.rmtree(damaged, ignore_errors=True)
+
+    def bundle(self, name: str) -> Path:
+        return self.path / name
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class Objects:
+    """Object storage (s3://bucket/path, gs://..., abfs://...): it has no lock, but creates a file once.
+
+    Bundles are read through a folder of this machine; what lies there is verified and else fetched again.
+    """
+
+    def __init__(self, url: str):
+        import fsspec
+
+        self.url = url.rstrip("/")
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"CHURN_RELEASES {self.url}: {error}") from None
+        name = f"churn-releases-{os.getuid()}-{sha256(self.url.encode()).hexdigest()[:12]}"
+        self.cache = Path(tempfile.gettempdir(), name)
+
+    def names(self, below: str) -> list[str]:
+        self.fs.invalidate_cache()
+        try:
+            listed = self._ask(self.fs.ls, f"{self.root}/{below}", detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(path.rpartition("/")[2] for path in listed)
+
+    def bundles(self) -> list[str]:
+        self.fs.invalidate_cache()
+        return sorted(path.split("/")[-2] for path in self._ask(self.fs.glob, f"{self.root}/*/{MANIFEST}"))
+
+    def read(self, name: str) -> bytes:
+        content: bytes = self._ask(self.fs.cat_file, f"{self.root}/{name}")
+        return content
+
+    def create(self, name: str, content: bytes) -> None:
+        self._ask(self.fs.pipe_file, f"{self.root}/{name}", content, mode="create")
+
+    def replace(self, name: str, content: bytes) -> None:
+        self._ask(self.fs.pipe_file, f"{self.root}/{name}", content)
+
+    def put(self, bundle: Path, name: str, check: Callable[[Path], object]) -> None:
+        check(bundle)
+        for file in (*FILES, MANIFEST):  # the manifest last: it makes the rest a bundle
+            self._ask(self.fs.put_file, str(bundle / file), f"{self.root}/{name}/{file}")
+        check(self.bundle(name))
+
+    def bundle(self, name: str) -> Path:
+        self.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.cache.stat().st_uid != os.getuid():
+            raise InputError(f"{self.cache} belongs to somebody else; remove it")
+        folder = self.cache / name
+        with suppress(ReleaseError):
+            open_release(folder)
+            return folder
+        with tempfile.TemporaryDirectory(dir=self.cache, prefix=".") as fetched:
+            for file in (*FILES, MANIFEST):
+                with suppress(FileNotFoundError):  # who opens it says what is missing
+                    self._ask(self.fs.get_file, f"{self.root}/{name}/{file}", f"{fetched}/{file}")
+            with (self.cache / LOCK).open("a") as lock:  # other workers fetch it as well
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.copytree(fetched, folder)
+        return folder
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _ask(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except OSError:
+            raise
+        except Exception as error:  # each kind of storage has errors of its own
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"CHURN_RELEASES {self.url} can't be reached: {type(error).__name__}: {reason}") from error
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder's list of files, on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
