@@ -3,13 +3,14 @@
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,59 +29,112 @@ CANDIDATE = "candidate"  # the alias of the newest release that nobody promoted 
 
 def track(what: str, tell: Callable[["Tracker"], None]) -> None:
     """Call tell(tracker); whatever fails is a warning, or an InputError when tracking.required."""
-
-    def knobs(*, experiment: str, required: bool) -> tuple[str, bool]:
-        return experiment, required
-
-    experiment, required = knobs(**read_params("tracking", knobs))
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home() / 'mlflow.db'}"
-    # else MLflow tries a server that is down for minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    logging.getLogger("urllib3").setLevel("ERROR")
+    experiment, required = knobs()
+    uri = address()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MLflow's hints on types and sources of data
-            tell(Tracker.connect(uri, experiment))
+        with connected(uri, experiment) as tracker:
+            tell(tracker)
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:120]
-        sentence = f"{what} was not tracked at {uri}: {type(error).__name__}: {reason}"
+        sentence = f"{what} was not tracked at {shown(uri)}: {reason(error)}"
         if required:
             raise InputError(f"{sentence}; start the server, or set tracking.required to false") from error
         log.warning("%s; the results on disk are whole", sentence)
     else:
-        log.info("%s is tracked at %s", what, uri)
+        log.info("%s is tracked at %s", what, shown(uri))
+
+
+def knobs() -> tuple[str, bool]:
+    """The experiment, and whether a training that cannot be tracked fails."""
+
+    def take(*, experiment: str, required: bool) -> tuple[str, bool]:
+        return experiment, required
+
+    return take(**read_params("tracking", take))
+
+
+def address() -> str:
+    """Where MLflow is: MLFLOW_TRACKING_URI, else a database in the repository."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_default()}"
+
+
+def is_there() -> bool:
+    """Whether somebody named MLflow's address, or a training on this machine made the database."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or _default().exists()
+
+
+def shown(text: str) -> str:
+    """`text` without the user and password of any address in it."""
+    return re.sub(r"//\S*@", "//***@", text)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one short line."""
+    # the secret goes first: cut in the middle, it would not be recognised
+    return f"{type(error).__name__}: {(shown(str(error)).splitlines() or [''])[0][:120]}"
+
+
+@contextmanager
+def connected(uri: str, experiment: str) -> Iterator["Tracker"]:
+    """A tracker for the block, see `impatient`."""
+    with impatient():
+        yield Tracker.connect(uri, experiment)
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Let MLflow give up within seconds, and say nothing itself."""
+    # else MLflow tries a server that is down for minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name, level in (("urllib3", "ERROR"), ("mlflow", "WARNING"), ("mlflow.store.db.utils", "ERROR")):
+        logging.getLogger(name).setLevel(level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's hints on types and sources of data
+        yield
+
+
+def client_of(uri: str) -> Any:
+    """An mlflow.MlflowClient, which costs two seconds to import; the process's models:/ are its registry's then."""
+    from mlflow import MlflowClient, set_tracking_uri
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = 3  # no variable sets it; ten tries of a database that is down take 101 seconds
+    set_tracking_uri(uri)  # the registry resolves models:/ there, whatever the client was told
+    with alone(uri, "connect"):  # two processes must not create the same SQLite tables at once
+        return MlflowClient(tracking_uri=uri)
+
+
+def alone(uri: str, what: str) -> AbstractContextManager[Any]:
+    """While it is held, no other process of this machine does `what` at that MLflow."""
+    from filelock import FileLock
+
+    lock = Path(tempfile.gettempdir()) / f"mlflow-{sha256(uri.encode()).hexdigest()[:16]}-{what}.lock"
+    return FileLock(lock, timeout=120)
 
 
 @dataclass(frozen=True)
 class Tracker:
     """An MLflow client and the experiment it writes to."""
 
-    client: Any  # mlflow.MlflowClient, which costs two seconds to import
+    client: Any  # see client_of
     experiment_id: str
 
     @classmethod
     def connect(cls, uri: str, experiment: str) -> "Tracker":
-        from filelock import FileLock
-        from mlflow import MlflowClient, set_tracking_uri
-
-        logging.getLogger("mlflow").setLevel("WARNING")
-        set_tracking_uri(uri)  # the registry resolves models:/ there, whatever the client was told
-        local = uri.startswith("sqlite:")
-        # two processes must not create the same SQLite tables at once
-        lock = Path(tempfile.gettempdir()) / f"mlflow-{sha256(uri.encode()).hexdigest()[:16]}.lock"
-        with FileLock(lock, timeout=120):
-            client = MlflowClient(tracking_uri=uri)
+        client = client_of(uri)
+        with alone(uri, "connect"):
             if found := client.get_experiment_by_name(experiment):
                 return cls(client, found.experiment_id)
-            artifacts = (_home() / "mlartifacts").as_uri() if local else None
+            artifacts = _default().with_name("mlartifacts").as_uri() if uri.startswith("sqlite:") else None
             return cls(client, client.create_experiment(experiment, artifacts))
 
     @contextmanager
-    def run(self, name: str, parent: Any = None, **tags: str) -> Iterator[Any]:
-        """A run of that name, below `parent`, with the git commit as tag; it ends with the block."""
+    def run(self, name: str, parent: Any = None, commit: bool = True, **tags: str) -> Iterator[Any]:
+        """A run of that name, below `parent`, with the git commit as tag if it is told of; it ends with the block."""
         tags |= {"mlflow.parentRunId": parent.info.run_id} if parent else {}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags=tags | _git_tags())
+        tags |= _git_tags() if commit else {}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
         try:
             yield run
         except BaseException:
@@ -98,6 +152,11 @@ class Tracker:
             [Metric(key, float(value), now, step) for key, value, step in metrics],
             [Param(key, str(value)[:6000]) for key, value in flat(params).items()],
         )
+
+    def card(self, run: Any, card: Mapping[str, Any]) -> None:
+        """What a release's card says of its model and of the test, as values of the run."""
+        test = [(f"test_{key}", value, 0) for key, value in card["test"].items()]
+        self.values(run, {key: card[key] for key in ("model", "data", "threshold")}, test)
 
     def data_set(self, frame: pd.DataFrame, path: Path) -> Any:
         """The table in `path` as MLflow describes it: columns, size and hash."""
@@ -139,6 +198,10 @@ class Tracker:
 
     def register(self, run: Any, logged: Any, model_version: str) -> None:
         """Alias `candidate` of the registered model to this release; the same release is never registered twice."""
+        self.client.set_registered_model_alias(REGISTERED, CANDIDATE, self.add(run, logged, model_version))
+
+    def add(self, run: Any, logged: Any, model_version: str) -> str:
+        """This release's version of the registered model, a new one if it has none."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -146,12 +209,25 @@ class Tracker:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        tags = {"model_version": model_version}
-        found = self.client.search_model_versions(f"name = '{REGISTERED}' and tag.model_version = '{model_version}'")
-        registered = next(iter(found), None) or self.client.create_model_version(
-            REGISTERED, f"models:/{logged.model_id}", run.info.run_id, tags, model_id=logged.model_id
-        )
-        self.client.set_registered_model_alias(REGISTERED, CANDIDATE, registered.version)
+        if model_version not in self.registered():
+            tags = {"model_version": model_version}
+            source = f"models:/{logged.model_id}"
+            made = self.client.create_model_version(REGISTERED, source, run.info.run_id, tags, model_id=logged.model_id)
+            # another machine may have done so since: both see the numbers now, and the first stays
+            if self.registered()[model_version] != str(made.version):
+                self.client.delete_model_version(REGISTERED, str(made.version))
+        return self.registered()[model_version]
+
+    def registered(self) -> dict[str, str]:
+        """Release -> its version of the registered model, the first where it has several."""
+        found = self.client.search_model_versions(f"name = '{REGISTERED}'")
+        latest_first = sorted(found, key=lambda version: -int(version.version))
+        return {v.tags["model_version"]: str(v.version) for v in latest_first if "model_version" in v.tags}
+
+    def aliases(self) -> dict[str, str]:
+        """Alias -> version of the registered model."""
+        found = self.client.search_registered_models(f"name = '{REGISTERED}'")  # none before the first release
+        return {alias: str(version) for model in found for alias, version in model.aliases.items()}
 
 
 def flat(knobs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -160,10 +236,10 @@ def flat(knobs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def _home() -> Path:
-    """The repository, also where `dvc exp run --temp` works in a copy below its .dvc folder."""
+def _default() -> Path:
+    """The database in the repository, also where `dvc exp run --temp` works in a copy below its .dvc folder."""
     here = Path.cwd()
-    return next((folder.parent for folder in here.parents if folder.name == ".dvc"), here)
+    return next((folder.parent for folder in here.parents if folder.name == ".dvc"), here) / "mlflow.db"
 
 
 def _git_tags() -> dict[str, str]:

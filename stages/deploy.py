@@ -213,8 +213,7 @@ def tell(tracker: Tracker, card: Mapping[str, Any], folder: Path, candidates: Pa
     """
     version_ = card["model_version"]
     with tracker.run(os.environ.get("DVC_EXP_NAME") or f"release {version_}", model_version=version_) as parent:
-        test = [(f"test_{key}", value, 0) for key, value in card["test"].items()]
-        tracker.values(parent, {"model": card["model"], "data": card["data"], "threshold": card["threshold"]}, test)
+        tracker.card(parent, card)
         frame, specs = read_inputs(inputs), read_section("train.models")
         data_set, head = tracker.data_set(frame, inputs), frame.drop(columns=TARGET).head(100)
         out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in specs}
