@@ -28,7 +28,11 @@ def scripts(*folders: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-SCRIPTS, SERVICE = scripts("churn", "stages"), scripts("serve")
+# script -> why the service is not held to what it imports
+BESIDE = {
+    "serve/registry.py": "the command line's alone, where MLflow is; inside its functions it imports the training"
+}
+SCRIPTS, SERVICE = scripts("churn", "stages"), [path for path in scripts("serve") if path not in BESIDE]
 # folder -> what of the house it may import
 ARROWS = {"churn": {"churn"}, "stages": {"churn"}, "serve": {"churn", "serve"}}
 # what the service must start without
@@ -216,7 +220,7 @@ def test_every_script_is_a_dep_of_somebody() -> None:
     assert not [path for path, why in OUTSIDE.items() if why == "empty" and (ROOT / path).read_text()]
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE])
+@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE])
 def test_the_arrows_are_kept(path: str) -> None:
     known = {module.partition(".")[0] for module in modules(path)} & set(HOUSE)
     assert known <= ARROWS[path.partition("/")[0]]
