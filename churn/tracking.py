@@ -70,7 +70,8 @@ def shown(text: str) -> str:
 def reason(error: Exception) -> str:
     """What an error says, on one short line."""
     # the secret goes first: cut in the middle, it would not be recognised
-    return f"{type(error).__name__}: {(shown(str(error)).splitlines() or [''])[0][:120]}"
+    first = (shown(str(error)).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {' '.join(first.split())[:120]}"
 
 
 @contextmanager
@@ -124,10 +125,11 @@ class Tracker:
     def connect(cls, uri: str, experiment: str) -> "Tracker":
         client = client_of(uri)
         with alone(uri, "connect"):
-            if found := client.get_experiment_by_name(experiment):
-                return cls(client, found.experiment_id)
-            artifacts = _default().with_name("mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-            return cls(client, client.create_experiment(experiment, artifacts))
+            if not client.get_experiment_by_name(experiment):
+                artifacts = _default().with_name("mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+                with _unless_it_exists():
+                    client.create_experiment(experiment, artifacts)
+            return cls(client, client.get_experiment_by_name(experiment).experiment_id)
 
     @contextmanager
     def run(self, name: str, parent: Any = None, commit: bool = True, **tags: str) -> Iterator[Any]:
@@ -202,13 +204,8 @@ class Tracker:
 
     def add(self, run: Any, logged: Any, model_version: str) -> str:
         """This release's version of the registered model, a new one if it has none."""
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with _unless_it_exists():
             self.client.create_registered_model(REGISTERED, description="Probability that a customer leaves")
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
         if model_version not in self.registered():
             tags = {"model_version": model_version}
             source = f"models:/{logged.model_id}"
@@ -228,6 +225,18 @@ class Tracker:
         """Alias -> version of the registered model."""
         found = self.client.search_registered_models(f"name = '{REGISTERED}'")  # none before the first release
         return {alias: str(version) for model in found for alias, version in model.aliases.items()}
+
+
+@contextmanager
+def _unless_it_exists() -> Iterator[None]:
+    """What is made in the block may be there already: another machine made it since somebody looked."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def flat(knobs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
