@@ -34,13 +34,14 @@ def tell(state: Mapping[str, Any], folders: Mapping[str, Path], newest: str | No
     if not installed():
         log.debug("MLflow is not installed here, no registry is told")
         return
-    from churn.tracking import address, reason, shown
+    from churn.tracking import CANDIDATE, address, reason, shown
 
     try:
         for change in mirror(state, folders, newest):
             log.info(change)
     except Exception as error:
-        said = ", ".join(f"{alias} {state.get(alias) or 'none'}" for alias in ALIASES)
+        aliases = {alias: state.get(alias) or "none" for alias in ALIASES} | ({CANDIDATE: newest} if newest else {})
+        said = ", ".join(f"{alias} {version}" for alias, version in aliases.items())
         sentence = "the registry at %s does not know yet of %s: %s; `python -m serve.releases mirror` catches up"
         log.warning(sentence, shown(address()), said, reason(error))
 

@@ -31,20 +31,24 @@ DOWN = "http://somebody:secret@127.0.0.1:9"  # the port of `discard`: nobody lis
 Bundles = dict[str, Path]
 
 
+def another(bundle: Path, folder: Path, threshold: float) -> str:
+    """The version of that bundle with another threshold, which is in `folder` then."""
+    copy = shutil.copytree(bundle, folder / "new")
+    card = json.loads((copy / CARD).read_text())
+    del card["model_version"]
+    card["threshold"]["value"] = threshold
+    version = seal(copy, card)
+    copy.rename(folder / version)
+    return version
+
+
 @pytest.fixture(scope="module")
 def bundles(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """Version -> folder of three releases, as in a store; the registry knows the first, which `deploy` made."""
-    folder, found = tmp_path_factory.mktemp("store"), {}
-    for threshold in (None, 0.98, 0.99):
-        bundle = shutil.copytree(released, folder / "new")
-        if threshold:
-            card = json.loads((bundle / CARD).read_text())
-            del card["model_version"]
-            card["threshold"]["value"] = threshold
-            seal(bundle, card)
-        version = open_release(bundle).version
-        found[version] = bundle.rename(folder / version)
-    return found
+    folder = tmp_path_factory.mktemp("store")
+    first = open_release(released).version
+    shutil.copytree(released, folder / first)
+    return {version: folder / version for version in (first, *(another(released, folder, t) for t in (0.98, 0.99)))}
 
 
 @pytest.fixture
@@ -243,7 +247,8 @@ def test_a_registry_that_is_down_is_one_warning_without_its_password(
     tell(state(a, challenger=b), bundles, b)
     (line,) = warnings_of(caplog)
     assert line.startswith(
-        f"the registry at http://***@127.0.0.1:9 does not know yet of champion {a}, challenger {b}, shadow none: "
+        f"the registry at http://***@127.0.0.1:9 does not know yet of "
+        f"champion {a}, challenger {b}, shadow none, candidate {b}: MlflowException: "
     )
     assert line.endswith("; `python -m serve.releases mirror` catches up")
     assert "\n" not in line
