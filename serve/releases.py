@@ -8,12 +8,14 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from churn.release import open_release
 from churn.script import InputError, run
+from serve import registry
 from serve.gate import passed
 from serve.settings import Settings, read_settings
 from serve.store import State, Store
@@ -21,6 +23,7 @@ from serve.store import State, Store
 log = logging.getLogger("serve.releases")
 
 OFF = "off"  # in place of a version
+ACTS = ("add", "promote", "rollback", "split", "shadow")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
             ("rollback", "let the champion before this one answer again"),
             ("split", "let a challenger answer a share of the customers"),
             ("shadow", "let a release score what others answer"),
+            ("mirror", "let MLflow's registry say who answers: it follows every act, this is for when it was down"),
         )
     }
     made["add"].add_argument("bundle", help="a folder, or models:/churn@candidate from MLflow's registry")
@@ -63,7 +67,7 @@ def main() -> None:
     store = Store(settings.releases)
     match given.command:
         case "add":
-            version = store.add(Path(given.bundle), given.reason)
+            version = add(store, given.bundle, given.reason)
             log.info("added %s: %s", version, given.reason)
             if given.promote:
                 promote(store, version, given.reason, settings, given.force)
@@ -88,6 +92,45 @@ def main() -> None:
         case "shadow":
             store.shadow(None if given.version == OFF else given.version, given.reason)
             log.info("%s", answers(store.state()))
+        case "mirror":
+            for change in registry.mirror(*mirrored(store)) or ["the registry says what the store says"]:
+                log.info(change)
+    if given.command in ACTS and (told := mirrored(store))[0]["champion"]:  # a store that is empty clears no registry
+        registry.tell(*told)
+
+
+def add(store: Store, bundle: str, reason: str) -> str:
+    """Add a bundle from a folder or from MLflow's registry; its version."""
+    if not bundle.startswith("models:"):
+        return store.add(Path(bundle), reason)
+    with tempfile.TemporaryDirectory() as folder:
+        return store.add(registry.pull(bundle, Path(folder)), reason)
+
+
+def mirrored(store: Store) -> tuple[State, Mapping[str, Path], str | None]:
+    """What the registry is to say: the state, the bundles, and the last release that came and never answered."""
+    acts = store.history()
+    answered = {act["state"]["champion"] for act in acts}
+    newest = next((act["version"] for act in reversed(acts) if act["act"] == "add"), None)
+    return store.state(), Bundles(store), None if newest in answered else newest
+
+
+class Bundles(Mapping[str, Path]):
+    """Version -> folder; each is fetched when it is asked for."""
+
+    def __init__(self, store: Store):
+        self.store, self.versions = store, store.versions
+
+    def __getitem__(self, version: str) -> Path:
+        if version not in self.versions:
+            raise KeyError(version)
+        return self.store.bundle(version)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.versions)
+
+    def __len__(self) -> int:
+        return len(self.versions)
 
 
 def promote(store: Store, version: str, reason: str, settings: Settings, force: bool) -> None:

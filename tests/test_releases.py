@@ -19,9 +19,12 @@ from tests.conftest import ROOT, other_release
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("CHURN_RELEASES", str(tmp_path / "releases"))
-    return Store(tmp_path / "releases")
+def store(elsewhere: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Store:
+    """In a folder of its own with params.yaml, where no registry is."""
+    folder = elsewhere()
+    monkeypatch.setenv("CHURN_RELEASES", str(folder / "releases"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Store(folder / "releases")
 
 
 @pytest.fixture
@@ -41,16 +44,15 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-def command(store: Store, *words: str, file_size: int = -1) -> tuple[int, list[str]]:
-    """Exit status and lines of `python -m serve.releases` with that store."""
+def command(*words: str, file_size: int = -1) -> tuple[int, list[str]]:
+    """Exit status and lines of `python -m serve.releases` with the store."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, -1))
 
     done = subprocess.run(
         [sys.executable, "-m", "serve.releases", *words],
-        cwd=ROOT,
-        env=os.environ | {"CHURN_RELEASES": str(store.where), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -60,7 +62,7 @@ def command(store: Store, *words: str, file_size: int = -1) -> tuple[int, list[s
 
 
 def test_the_first_release_is_added_and_promoted_at_once(store: Store, released: Path, version: str) -> None:
-    assert command(store, "add", str(released), "--promote", "--reason", "first run") == (
+    assert command("add", str(released), "--promote", "--reason", "first run") == (
         0,
         [f"serve.releases: added {version}: first run", f"serve.releases: promoted {version}: first run"],
     )
@@ -111,18 +113,18 @@ def test_an_empty_store_says_so(store: Store, say: Callable[..., str]) -> None:
 
 
 def test_a_split_needs_a_share(store: Store) -> None:
-    status, lines = command(store, "split", "a")
+    status, lines = command("split", "a")
     assert (status, lines) == (
         1, ["serve.releases: --share is missing; give the share of the customers, for instance --share 0.1"],
     )  # fmt: skip
 
 
 def test_a_mistake_is_one_line_and_exit_status_1(store: Store, tmp_path: Path) -> None:
-    assert command(store, "promote", "nobody", "--reason", "r") == (
+    assert command("promote", "nobody", "--reason", "r") == (
         1,
         [f"serve.releases: {store.where} has no release 'nobody'; it has []"],
     )
-    assert command(store, "add", str(tmp_path / "nothing"), "--reason", "r") == (
+    assert command("add", str(tmp_path / "nothing"), "--reason", "r") == (
         1,
         [f"serve.releases: release {tmp_path / 'nothing'} has no MANIFEST.json; write one with: dvc repro"],
     )
@@ -130,7 +132,7 @@ def test_a_mistake_is_one_line_and_exit_status_1(store: Store, tmp_path: Path) -
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(store: Store, released: Path) -> None:
-    status, (line,) = command(store, "add", str(released), "--reason", "r", file_size=1_000)
+    status, (line,) = command("add", str(released), "--reason", "r", file_size=1_000)
     assert status == 1
     assert line.endswith(": File too large")
     assert [path.name for path in store.where.iterdir()] == [LOCK]

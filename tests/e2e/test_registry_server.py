@@ -175,3 +175,34 @@ def test_two_machines_that_mirror_at_once_register_a_release_once(
         processes.append(subprocess.Popen(words, env=environment(**variables)))
     assert [process.wait(60) for process in processes] == [0, 0]
     assert aliases(server)["champion"] == version  # `numbers` finds each release once
+
+
+def command(*words: str, **variables: str) -> str:
+    """What `python -m serve.releases` says in this folder."""
+    known = {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI", "CHURN_RELEASES")}
+    done = subprocess.run(
+        [sys.executable, "-m", "serve.releases", *words],
+        env=environment(PYTHONPATH=str(ROOT), **known, **variables), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_acts_of_the_command_line_are_mirrored_and_what_is_mirrored_can_be_added_elsewhere(
+    server: Server, bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _ = bundles
+    monkeypatch.setenv("CHURN_RELEASES", str(tmp_path / "here"))
+    for version in (a, b):
+        command("add", str(bundles[version]), "--reason", "r")
+    command("promote", a, "--reason", "r")
+    said = command("split", b, "--share", "0.1")
+    assert f"churn@challenger is now version {numbers(server)[b]} ({b})" in said
+    assert aliases(server)["champion"] == a
+    monkeypatch.setenv("CHURN_RELEASES", str(tmp_path / "there"))
+    assert f"added {b}: from there" in command("add", "models:/churn@challenger", "--reason", "from there")
+    assert aliases(server)["champion"] == a  # a store without a champion says nothing
+    monkeypatch.setenv("CHURN_RELEASES", str(tmp_path / "here"))
+    command("split", "off")
+    assert "challenger" not in aliases(server)
+    assert "the registry says what the store says" in command("mirror")
