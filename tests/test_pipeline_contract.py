@@ -32,9 +32,17 @@ def scripts(*folders: str) -> list[str]:
 BESIDE = {
     "serve/registry.py": "the command line's alone, where MLflow is; inside its functions it imports the training"
 }
-SCRIPTS, SERVICE = scripts("churn", "stages"), [path for path in scripts("serve") if path not in BESIDE]
+SCRIPTS, WATCH = scripts("churn", "stages"), scripts("monitoring")
+SERVICE = [path for path in scripts("serve") if path not in BESIDE]
 # folder -> what of the house it may import
-ARROWS = {"churn": {"churn"}, "stages": {"churn"}, "serve": {"churn", "serve"}}
+ARROWS = {
+    "churn": {"churn"},
+    "stages": {"churn"},
+    "serve": {"churn", "serve"},
+    "monitoring": {"churn", "serve", "monitoring"},
+}
+# what of the service those that watch it may import
+WATCHED = {"serve.log", "serve.settings", "serve.store"}
 # what the service must start without
 HEAVY = {"pandas", "sklearn", "mlflow", "joblib", "scipy", "pyarrow", "xgboost", "onnx", "skl2onnx", "evidently", "dvc"}
 
@@ -210,7 +218,7 @@ def test_every_plot_draws_a_file_that_a_stage_writes() -> None:
 
 
 def test_every_section_is_read_by_somebody() -> None:
-    read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE]))
+    read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE, *WATCH]))
     assert {section.partition(".")[0] for section in read} == set(PARAMS)
 
 
@@ -220,7 +228,13 @@ def test_every_script_is_a_dep_of_somebody() -> None:
     assert not [path for path, why in OUTSIDE.items() if why == "empty" and (ROOT / path).read_text()]
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE])
+@pytest.mark.parametrize("path", WATCH)
+def test_who_watches_knows_the_log_and_the_ledger_of_the_service(path: str) -> None:
+    files = {module for module in modules(path) if (ROOT / f"{module.replace('.', '/')}.py").exists()}
+    assert {module for module in files if module.startswith("serve.")} <= WATCHED
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE, *WATCH])
 def test_the_arrows_are_kept(path: str) -> None:
     known = {module.partition(".")[0] for module in modules(path)} & set(HOUSE)
     assert known <= ARROWS[path.partition("/")[0]]
@@ -235,6 +249,8 @@ def test_the_arrows_are_kept(path: str) -> None:
         ("stages/x.py", "import serve.log", True),
         ("stages/x.py", "import churn.schema", False),
         ("serve/x.py", "import serve.log", False),
+        ("stages/x.py", "import monitoring.ab", True),
+        ("monitoring/x.py", "import serve.log", False),
         ("tests/test_x.py", "import stages.load", False),
     ],
 )
