@@ -1,0 +1,53 @@
+"""Intervals of 95 % for one look: of shares by Wilson, of scores by the bootstrap, however many customers there are."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from churn.scores import Weights
+
+Z = 1.959964
+MOST = 10_000  # customers that are resampled: more cost time and tell nothing new about the spread
+Measure = Callable[[Weights], dict[str, np.ndarray]]
+
+
+def wilson(k: float, n: float) -> tuple[float, float]:
+    """Of a share k / n (Wilson 1927); all of 0 to 1 where n is 0."""
+    if not n:
+        return 0.0, 1.0
+    middle, spread = (k + Z**2 / 2) / (n + Z**2), Z / (n + Z**2) * np.sqrt(k * (n - k) / n + Z**2 / 4)
+    return max(0.0, float(middle - spread)), min(1.0, float(middle + spread))
+
+
+def resamples(n: int, b: int, rng: np.random.Generator) -> Iterator[Weights]:
+    """b times n customers drawn with replacement, as counts in blocks of (., n) that fit in memory."""
+    block = max(1, 2_000_000 // n)
+    for start in range(0, b, block):
+        draws = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(block, b - start))]
+        yield np.stack(draws).astype("float64")
+
+
+def bootstrap(measure_of: Callable[[np.ndarray], Measure], n: int, b: int, seed: list[int]) -> dict[str, np.ndarray]:
+    """(1 + b,) each: the value of the n customers, then those of b resamples; `measure_of` takes positions of them.
+
+    Of more than MOST customers a random part is resampled, and the spread is shrunk by the root of its share: the m out
+    of n bootstrap (Bickel, Goetze, van Zwet 1997, Statistica Sinica 7, 1-31).
+    """
+    rng = np.random.default_rng(seed)
+    whole = measure_of(np.arange(n))(np.ones((1, n)))
+    part = np.arange(n) if n <= MOST else rng.choice(n, MOST, replace=False)
+    measure, m = measure_of(part), len(part)
+    middle = measure(np.ones((1, m)))
+    blocks = [measure(weights) for weights in resamples(m, b, rng)]
+    drawn = {key: np.concatenate([block[key] for block in blocks]) for key in whole}
+    return {key: np.r_[value, value + (drawn[key] - middle[key]) * np.sqrt(m / n)] for key, value in whole.items()}
+
+
+def with_intervals(found: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Each value of `bootstrap`, and as _low and _high its interval; NaN where the customers have no such score."""
+    result: dict[str, float] = {}
+    for key, values in found.items():
+        drawn = values[1:][~np.isnan(values[1:])]  # a resample without both outcomes has no ranking
+        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
+        result |= {key: float(values[0]), f"{key}_low": float(low), f"{key}_high": float(high)}
+    return result
