@@ -1,6 +1,6 @@
 """A test of two means that may be looked at every day: what it says holds at all looks together, not at each alone.
 
-A plain test at 5 % that is repeated daily until it speaks raises an alarm in a third of the experiments without any
+A plain test at 5 % that is repeated daily until it speaks raises an alarm in three of ten experiments without any
 difference. Here the difference D of the means of two independent arms, whose variance is V, is compared with a mixture
 of differences from Normal(0, tau^2): the mixture sequential probability ratio test, in information time 1 / V. Its
 likelihood ratio

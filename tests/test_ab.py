@@ -1,5 +1,6 @@
 """The A/B report: who belongs to the experiment, what it says of simulated ones, and the command."""
 
+import functools
 import json
 import re
 import sys
@@ -20,6 +21,7 @@ from churn.script import InputError
 from monitoring import ab
 from monitoring.ab import Experiment, chi_square, read_customers, report, running
 from monitoring.ab_page import page
+from monitoring.sequential import variance_to_find
 from serve.releases import Store
 from tests.conftest import ROOT
 from tests.watched import START, act, customers, empty_log, fill, guessed, outcome, prediction, write_ledger
@@ -50,6 +52,11 @@ def fill_experiment(engine: Engine, n: int, noise: tuple[float, float], share: f
     rows = [prediction(h, f"c{i}", str(arm), x) for i, (h, arm, x) in enumerate(zip(at, arms, q, strict=True))]
     known = [outcome(h + 24, bool(y), customer=f"c{i}") for i, (h, y) in enumerate(zip(at, churned, strict=True))]
     fill(engine, rows, known)
+
+
+def earned(customers: pd.DataFrame) -> pd.DataFrame:
+    arm = np.where(customers["challenger"] == 1, "challenger", "champion")
+    return customers.assign(arm=arm, earned=profit(customers["churned"], customers["flagged"], **MONEY))
 
 
 def test_an_experiment_begins_with_the_share_that_it_has_now() -> None:
@@ -133,8 +140,9 @@ def test_two_arms_alike_stay_undecided(engine: Engine) -> None:
     assert "wait for about" in found["words"]
     assert found["checks"]["problems"] == []
     more, labelled = found["sequential"]["more_labelled"], {arm: found["arms"][arm]["labelled"] for arm in ab.ANSWERED}
-    totals = [more[arm] + labelled[arm] for arm in ab.ANSWERED]
-    assert totals[1] / sum(totals) == pytest.approx(labelled["challenger"] / 3000, rel=1e-3)
+    spread = {arm: part["earned"].var() for arm, part in earned(read(engine)).groupby("arm")}
+    then = sum(spread[arm] / (more[arm] + labelled[arm]) for arm in ab.ANSWERED)
+    assert then == pytest.approx(variance_to_find(2.0, tau=2.0, alpha=0.05), rel=1e-3)
     assert all(np.isfinite(list(found["differences"].values())))
 
 
@@ -193,12 +201,10 @@ def test_arms_that_flag_nobody_are_not_compared() -> None:
 
 def test_the_last_day_is_the_test_of_all_and_the_days_before_knew_less(engine: Engine) -> None:
     fill_experiment(engine, 1500, (1.0, 0.5), days=10)
-    read_in = read(engine)
-    found = report(read_in, EXPERIMENT, MONEY, **KNOBS)
-    earned = profit(read_in["churned"], read_in["flagged"], **MONEY)
-    means = earned.groupby(read_in["challenger"]).mean()
+    found = report(read(engine), EXPERIMENT, MONEY, **KNOBS)
+    means = earned(read(engine)).groupby("arm")["earned"].mean()
     last = found["days"][-1]
-    assert last["difference"] == pytest.approx(means[1] - means[0])
+    assert last["difference"] == pytest.approx(means["challenger"] - means["champion"])
     assert found["differences"]["profit_per_customer"] == pytest.approx(last["difference"])
     assert {key: last[key] for key in ("low", "high", "p")}.items() <= found["sequential"].items()
     assert last["labelled_champion"] + last["labelled_challenger"] == 1500
@@ -269,6 +275,23 @@ def test_the_command_lets_a_better_challenger_go_on(
     found = json.loads(capsys.readouterr().out)
     assert (found["verdict"], found["aborted"]) == ("better", False)
     assert Store(tmp_path).history() == acts
+
+
+def test_a_split_that_was_changed_meanwhile_is_not_ended(
+    command: Callable[..., None], engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acts = [act("promote", -1), act("split", 0, **SPLIT)]
+    write_ledger(tmp_path, acts)
+    fill_experiment(engine, 2000, (0.1, 3.0))
+
+    def slowly(*given: Any, **knobs: Any) -> dict[str, Any]:
+        write_ledger(tmp_path, [*acts, act("split", 1, challenger="third", share=0.5)])
+        return report(*given, **knobs)
+
+    monkeypatch.setattr(ab, "report", functools.wraps(report)(slowly))
+    with pytest.raises(InputError, match="was changed while it was looked at"):
+        command("--abort")
+    assert Store(tmp_path).state()["challenger"] == "third"
 
 
 def test_where_there_is_no_log_the_command_says_so(

@@ -83,6 +83,28 @@ def test_the_interval_holds_the_difference_and_excludes_0_where_p_is_small(
     assert ((found.low > 0) | (found.high < 0)) == (found.p < alpha)
 
 
+@given(arms(), st.floats(0.1, 10), ALPHAS, st.sampled_from([0.99, 1.01]), st.sampled_from([-1, 1]))
+def test_p_passes_alpha_where_the_interval_passes_0(
+    both: tuple[Moments, Moments], tau: float, alpha: float, just: float, sign: int
+) -> None:
+    a, b = both
+    found = compare(a, b, tau=tau, alpha=alpha, least=2)
+    width = found.high - found.difference
+    b = b._replace(mean=a.mean + sign * just * width)
+    assert (compare(a, b, tau=tau, alpha=alpha, least=2).p < alpha) == (just > 1)
+
+
+@pytest.mark.parametrize("difference", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_p_is_one_over_the_mean_likelihood_ratio_of_the_mixture(difference: float, tau: float) -> None:
+    a, b = (Moments(np.array([50]), np.array([mean]), np.array([20.0])) for mean in (1.0, 1.0 + difference))
+    v, other = 0.8, np.linspace(-40, 40, 80_001)
+    ratio = np.exp((difference**2 - (difference - other) ** 2) / (2 * v))
+    mixture = np.exp(-(other**2) / (2 * tau**2)) / np.sqrt(2 * np.pi * tau**2)
+    mean = np.trapezoid(ratio * mixture, other)
+    assert compare(a, b, tau=tau, alpha=0.05, least=2).p[0] == pytest.approx(min(1, 1 / mean))
+
+
 @given(arms(), TAUS, ALPHAS)
 def test_swapped_arms_flip_the_sign(both: tuple[Moments, Moments], tau: float, alpha: float) -> None:
     a, b = both
