@@ -74,7 +74,7 @@ class Weighted:
             }
 
 
-def resamples(n: int, b: int, seed: int) -> Iterator[Weights]:
+def resamples(n: int, b: int, seed: int | np.random.Generator) -> Iterator[Weights]:
     """b times n customers drawn with replacement, as counts in blocks of (., n) that fit in memory."""
     rng = np.random.default_rng(seed)
     block = max(1, 2_000_000 // n)

@@ -35,8 +35,8 @@ from monitoring.ledger import Act, now_in, since
 from monitoring.read_log import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
 from monitoring.sequential import Looks, Moments, compare, running_moments, variance_to_find
 from serve.log import predictions
-from serve.releases import Store
 from serve.settings import read_settings
+from serve.store import Store
 
 log = logging.getLogger("monitoring.ab")
 
@@ -56,7 +56,7 @@ class Experiment(NamedTuple):
 class Stops(Protocol):
     """What can end a split: the store."""
 
-    def abort(self, reason: str, who: str) -> None: ...
+    def abort(self, reason: str, who: str) -> object: ...
 
 
 def running(acts: Sequence[Act]) -> Experiment:

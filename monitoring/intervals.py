@@ -1,10 +1,10 @@
 """Intervals of 95 % for one look: of shares by Wilson, of scores by the bootstrap, however many customers there are."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from churn.scores import Weights
+from churn.scores import Weights, resamples
 
 Z = 1.959964
 MOST = 10_000  # customers that are resampled: more cost time and tell nothing new about the spread
@@ -17,14 +17,6 @@ def wilson(k: float, n: float) -> tuple[float, float]:
         return 0.0, 1.0
     middle, spread = (k + Z**2 / 2) / (n + Z**2), Z / (n + Z**2) * np.sqrt(k * (n - k) / n + Z**2 / 4)
     return max(0.0, float(middle - spread)), min(1.0, float(middle + spread))
-
-
-def resamples(n: int, b: int, rng: np.random.Generator) -> Iterator[Weights]:
-    """b times n customers drawn with replacement, as counts in blocks of (., n) that fit in memory."""
-    block = max(1, 2_000_000 // n)
-    for start in range(0, b, block):
-        draws = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(block, b - start))]
-        yield np.stack(draws).astype("float64")
 
 
 def bootstrap(measure_of: Callable[[np.ndarray], Measure], n: int, b: int, seed: list[int]) -> dict[str, np.ndarray]:

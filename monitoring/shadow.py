@@ -28,8 +28,8 @@ from monitoring.layout import as_json, cell, day_and_hour, row
 from monitoring.ledger import Act, now_in, since
 from monitoring.read_log import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
 from serve.log import predictions
-from serve.releases import Store
 from serve.settings import read_settings
+from serve.store import Store
 
 log = logging.getLogger("monitoring.shadow")
 

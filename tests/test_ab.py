@@ -22,7 +22,7 @@ from monitoring import ab
 from monitoring.ab import Experiment, chi_square, read_customers, report, running
 from monitoring.ab_page import page
 from monitoring.sequential import variance_to_find
-from serve.releases import Store
+from serve.store import Store
 from tests.conftest import ROOT
 from tests.watched import START, act, customers, empty_log, fill, guessed, outcome, prediction, write_ledger
 

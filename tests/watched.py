@@ -1,7 +1,7 @@
 """A service to watch, without one running: its log and its ledger, written straight into a folder."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import Engine, insert
 
 from serve.log import connect, create_tables, first_id, outcomes, predictions
+from serve.store import LEDGER, act_name
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 THRESHOLD = 0.33
@@ -25,9 +26,11 @@ def act(name: str, hours: float, **parts: Any) -> dict[str, Any]:
     return {"at": at, "who": "me", "act": name, "version": "new", "reason": "test", "state": state(**parts)}
 
 
-def write_ledger(folder: Path, acts: Iterable[Mapping[str, Any]]) -> None:
-    (folder / "ledger.jsonl").write_text("".join(f"{json.dumps(act)}\n" for act in acts))
-    (folder / "state.json").write_text(json.dumps(list(acts)[-1]["state"]))
+def write_ledger(folder: Path, acts: Sequence[Mapping[str, Any]]) -> None:
+    (folder / LEDGER).mkdir(exist_ok=True)
+    for number, act in enumerate(acts, 1):
+        (folder / LEDGER / act_name(number)).write_text(json.dumps(act))
+    (folder / "state.json").write_text(json.dumps(acts[-1]["state"]))
 
 
 def empty_log(folder: Path) -> Engine:
