@@ -27,7 +27,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from churn.release import open_release
+from churn.release import CARD, open_release, seal
 from serve.log import connect, predictions
 from serve.store import Store
 
@@ -101,11 +101,27 @@ def load(url: str, script: Path, seconds: int) -> Load:
     return Load(answers, rate, latency["50"], latency["99"])
 
 
-def compare(name: str, ours: list[Load], other: list[Load]) -> None:
+def twin(bundle: Path, folder: Path, i: int) -> Path:
+    """The same release under another version: its threshold differs in the ninth digit."""
+    shutil.copytree(bundle, folder)
+    card = json.loads((folder / CARD).read_text())
+    del card["model_version"]
+    card["threshold"]["value"] += i * 1e-9
+    seal(folder, card)
+    return folder
+
+
+def shadow_seconds(url: str) -> float:
+    """Processor time that the shadow took so far."""
+    text = urllib.request.urlopen(f"{url}/metrics").read().decode()
+    return sum(map(float, re.findall(r"^churn_shadow_seconds_total (\S+)", text, re.MULTILINE)))
+
+
+def compare(name: str, ours: list[Load], other: list[Load], what: str = "the service") -> None:
     rates = sorted(a.rate / b.rate for a, b in zip(ours, other, strict=True))
     p99 = sorted(a.p99 / b.p99 for a, b in zip(ours, other, strict=True))
     print(
-        f"service against {name}: requests a second {statistics.median(rates):.2f} times ({rates[0]:.2f} to "
+        f"{what} against {name}: requests a second {statistics.median(rates):.2f} times ({rates[0]:.2f} to "
         f"{rates[-1]:.2f}), p99 {statistics.median(p99):.2f} times ({p99[0]:.2f} to {p99[-1]:.2f}), "
         f"{len(rates)} rounds"
     )
@@ -123,6 +139,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store, script, bodies = Store(Path(folder, "releases")), Path(folder, "post.lua"), Path(folder, "bodies")
         store.promote(store.add(given.release, "benchmark"), "benchmark")
+        others = [store.add(twin(given.release, Path(folder, str(i)), i), "benchmark") for i in (1, 2)]
         release = open_release(store.champion())
         ordinary = release.golden()[: release.card["samples"]["golden"]]
         bodies.write_text("".join(json.dumps(line["customer"]) + "\n" for line in ordinary))
@@ -134,22 +151,49 @@ def main() -> None:
             server("benchmarks.obvious_service:app", given.workers, **baseline) as obvious,
         ):
             urls = {"the service": service, "an empty route": empty, "the obvious service": obvious}
+            acts = {
+                "the service with a split": lambda: store.split(others[0], 0.2, "benchmark"),
+                "the service with a split and a shadow": lambda: store.shadow(others[1], "benchmark"),
+            }
             found: dict[str, list[Load]] = {name: [load(url, script, 2)] for name, url in urls.items()}  # warm-up
+            found |= {name: [] for name in acts}
+            of_shadow = []
             for _ in range(given.rounds):
                 for name, url in urls.items():
                     found[name].append(load(url, script, given.seconds))
+                for name, act in acts.items():
+                    act()
+                    time.sleep(1)
+                    before = shadow_seconds(service)
+                    found[name].append(load(service, script, given.seconds))
+                of_shadow.append((shadow_seconds(service) - before) / given.seconds)
+                store.shadow(None, "benchmark")
+                store.split(None, 0, "benchmark")
+                time.sleep(1)
         with connect(f"sqlite:///{store.where / 'log.db'}").connect() as log:
-            rows = log.scalar(select(func.count()).select_from(predictions))
-    answered = sum(one.answers for one in found["the service"])
+            rows = log.scalar(select(func.count()).select_from(predictions).where(predictions.c.arm != "shadow"))
+            shadows = log.scalar(select(func.count()).select_from(predictions).where(predictions.c.arm == "shadow"))
+    answered = sum(one.answers for name in ("the service", *acts) for one in found[name])
     if rows < answered:
         sys.exit(f"only {rows} predictions are in the log, of {answered} answered")
+    for name in urls:
+        del found[name][0]
     for name, loads in found.items():
-        del loads[0]
         rate, p50, p99 = (statistics.median(getattr(one, key) for one in loads) for key in ("rate", "p50", "p99"))
         print(f"{name}: {rate:.0f} requests a second, median {p50:.2f} ms, p99 {p99:.2f} ms")
     for name in list(urls)[1:]:
         compare(name, found["the service"], found[name])
-    print(f"{rows} predictions are in the log, of {answered} answered")
+    for name in acts:
+        compare("the one without", found[name], found["the service"], name)
+    aside = [
+        (a.rate / b.rate) / (1 - share / given.workers)
+        for a, b, share in zip(found[name], found["the service"], of_shadow, strict=True)
+    ]
+    print(
+        f"the shadow's own computing is {statistics.median(of_shadow):.1%} of a core; "
+        f"without it, {statistics.median(aside):.2f} times ({min(aside):.2f} to {max(aside):.2f})"
+    )
+    print(f"{rows} predictions are in the log, of {answered} answered; and {shadows} of the shadow")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ class Scorer:
         self.numbers: list[str] = release.card["inputs"]["numbers"]
         self.categories: list[str] = list(release.card["inputs"]["categories"])
         self._is_level = {column.name: column.type == "category" for column in release.schema.columns}
+        # scorers with the same recipe make the same inputs
+        self.recipe = repr((self._is_level, self.features, self.numbers, self.categories))
 
     @classmethod
     def open(cls, folder: Path) -> "Scorer":
@@ -66,10 +68,18 @@ class Scorer:
 
     def score(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """(n,) P(churned = 1) of columns as `columns()` gives them."""
+        return self.run(self.inputs(columns))
+
+    def inputs(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the graph reads: numbers (n, k) as float32 and categories (n, m) as texts, as far as there are any."""
         added = add_features(columns, self.features)
         inputs = {}
         if self.numbers:
             inputs["numbers"] = np.column_stack([added[name] for name in self.numbers]).astype("float32")
         if self.categories:
             inputs["categories"] = filled(np.column_stack([added[name] for name in self.categories]))
+        return inputs
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(n,) P(churned = 1) of `inputs()`."""
         return self.session.run(["churn_probability"], inputs)[0]

@@ -72,6 +72,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
+ANSWERED = text("arm <> 'shadow'")
 
 predictions = Table(
     "predictions",
@@ -87,8 +88,9 @@ predictions = Table(
     Column("model_version", Text, nullable=False),
     Column("arm", Text, nullable=False),  # champion, challenger; shadow: beside the answer of the same request_id
     Column("latency_ms", Double, nullable=False),  # from the request's arrival to its probability
-    Index("predictions_request_id", "request_id"),
-    Index("predictions_customer_id", "customer_id"),
+    # answers are what is looked for by name: the shadow's rows would cost as much again
+    Index("predictions_request_id", "request_id", sqlite_where=ANSWERED, postgresql_where=ANSWERED),
+    Index("predictions_customer_id", "customer_id", sqlite_where=ANSWERED, postgresql_where=ANSWERED),
     sqlite_with_rowid=False,  # rows lie in the order of their ids, without an index beside the table
 )
 

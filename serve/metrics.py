@@ -47,6 +47,7 @@ spool = Gauge("churn_log_spool_bytes", "Bytes that wait for the log's database",
 log_up = Gauge("churn_log_up", "1 where the log's database takes rows", multiprocess_mode="livemostrecent")
 shadow_decisions = Counter("churn_shadow_decisions", "Decisions of the shadow, beside the answer's", ["decision"])
 shadow_dropped = Counter("churn_shadow_dropped", "Customers that the shadow did not score, or whose row was not kept")
+shadow_seconds = Counter("churn_shadow_seconds", "Processor time of the shadow")
 shadow_rank_correlation = Gauge("churn_shadow_rank_correlation", "Spearman's, with the last probabilities answered",
                                 multiprocess_mode="livemostrecent")  # fmt: skip
 share = Gauge("churn_challenger_share", "Share of the customers that the challenger answers",

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import orjson
 
 from serve import metrics
@@ -24,6 +26,7 @@ from serve.shadow import Shadow
 GROUP = 200  # rows that are scored and committed together at most; the event loop waits that long
 WAITING = 50_000  # rows in line; one that comes on top is refused
 CARRIED = 40  # rows of the shadow that a commit takes along, in half a millisecond
+ALONE = 0.1  # seconds between commits of the shadow's rows alone: when they come between answers, these wait
 
 P, ARM = COLUMNS.index("churn_probability"), COLUMNS.index("arm")
 
@@ -92,24 +95,30 @@ class Predictor:
         return found
 
     def carry(self, rows: Sequence[Row]) -> None:
-        """Have rows of the shadow committed along with the next ones."""
+        """Have rows of the shadow committed along with the next ones, or by themselves where nobody comes."""
+        if not self._carried:
+            asyncio.get_running_loop().call_later(ALONE, self._alone)
         self._carried.extend(rows)
-        if not self._at_work:
+
+    def _alone(self) -> None:
+        if self._carried and not self._at_work:
             self._at_work = True
             self._next()
+        if self._carried:
+            asyncio.get_running_loop().call_later(ALONE, self._alone)
 
     async def idle(self, seconds: float) -> None:
-        """Until nothing is at work, for so many seconds at most."""
+        """Until nothing is at work or to be carried, for so many seconds at most."""
         end = time.monotonic() + seconds
         await asyncio.sleep(0)
-        while self._at_work and time.monotonic() < end:
+        while (self._at_work or self._carried) and time.monotonic() < end:
             await asyncio.sleep(0.01)
 
     def _gather(self, seen: int) -> None:
         """Go on once a turn of the event loop brought nobody new: who sent at the same time is in line by then."""
         if seen < len(self._line) < GROUP:
             asyncio.get_running_loop().call_soon(self._gather, len(self._line))
-        elif self._line or self._carried:
+        elif self._line:
             self._next()
         else:
             self._at_work = False
@@ -187,17 +196,22 @@ def answered(group: list[Work]) -> Found:
 
 def scored(group: list[Work]) -> list[list[float]]:
     """The probabilities of each part of the group; each model is asked once."""
-    p: list[list[float]] = [[] for _ in group]
-    for model in {work.model for work in group}:
-        places = [i for i, work in enumerate(group) if work.model is model]
-        scores = model.scorer.probabilities([customer for i in places for customer in group[i].customers])
-        if not ((scores >= 0) & (scores <= 1)).all():  # the database would refuse the row again and again
-            raise ArithmeticError("the model gives what is no probability")
-        found = scores.tolist()
-        for i in places:
-            n = len(group[i].customers)
-            p[i], found = found[:n], found[n:]
-    return p
+    models = list({work.model: None for work in group})
+    customers = [customer for work in group for customer in work.customers]
+    if len(models) == 1:
+        p = models[0].scorer.probabilities(customers)
+    else:
+        p, inputs = np.empty(len(customers)), {}
+        whose = np.repeat([models.index(work.model) for work in group], [len(work.customers) for work in group])
+        for i, scorer in enumerate(model.scorer for model in models):
+            rows = np.flatnonzero(whose == i)
+            if scorer.recipe not in inputs:
+                inputs[scorer.recipe] = scorer.inputs(scorer.columns(customers))
+            p[rows] = scorer.run({name: table[rows] for name, table in inputs[scorer.recipe].items()})
+    if not ((p >= 0) & (p <= 1)).all():  # the database would refuse the row again and again
+        raise ArithmeticError("the model gives what is no probability")
+    rest = iter(p.tolist())
+    return [list(islice(rest, len(work.customers))) for work in group]
 
 
 def prediction(

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -64,12 +65,14 @@ class Shadow:
     def _work_off(self) -> None:
         while self._line:
             group = [self._line.popleft() for _ in range(min(GROUP, len(self._line)))]
+            begin = time.thread_time()
             try:
                 self.keep(self._scored(group))
             except Exception as error:  # whatever it is, it is the shadow's own
                 metrics.shadow_dropped.inc(len(group))
                 metrics.errors.labels("shadow").inc()
                 log.error("the shadow %s failed: %s", self.model.version, place(error))
+            metrics.shadow_seconds.inc(time.thread_time() - begin)
 
     def _scored(self, group: Sequence[Scored]) -> list[Row]:
         """The shadow's rows, beside those of the answers: of the same request and moment."""

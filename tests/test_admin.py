@@ -224,7 +224,7 @@ def test_a_challenger_explains_by_its_own_model(admin: Any, service: Any, versio
 
 
 class Broken(Scorer):
-    def probabilities(self, customers: Any) -> np.ndarray:
+    def run(self, inputs: Any) -> np.ndarray:
         raise ArithmeticError("it does not add up")
 
 
@@ -242,7 +242,7 @@ def test_a_challenger_that_errs_fails_no_request_and_is_taken_out(
     until(lambda: not service.follower.lineup.challenger)
     last = service.store.history()[-1]
     assert (last["act"], last["version"], last["who"]) == ("abort", versions[3], "serve")
-    assert last["reason"].startswith(f"{versions[3]} failed 3 requests: ArithmeticError in probabilities")
+    assert last["reason"].startswith(f"{versions[3]} failed 3 requests: ArithmeticError in run")
 
 
 # the shadow

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,15 +36,15 @@ class Opposite(Scorer):
             Release(release.folder, release.schema, release.card | {"model_version": "opposite"} | threshold)
         )
 
-    def probabilities(self, customers: Sequence[Any]) -> np.ndarray:
-        return 1 - super().probabilities(customers)
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return 1 - super().run(inputs)
 
 
 class NoAnswer(Opposite):
     """A model that gives no probability to who came today."""
 
-    def probabilities(self, customers: Sequence[Any]) -> np.ndarray:
-        return np.where([c["tenure"] == 0 for c in customers], np.nan, super().probabilities(customers))
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.where(inputs["numbers"][:, self.numbers.index("tenure")] == 0, np.nan, super().run(inputs))
 
 
 @pytest.fixture(scope="module")
