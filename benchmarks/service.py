@@ -23,12 +23,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select
 
 from churn.release import CARD, open_release, seal
-from serve.log import connect, predictions
+from serve.log import connect, first_id, predictions
 from serve.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -117,11 +118,11 @@ def shadow_seconds(url: str) -> float:
     return sum(map(float, re.findall(r"^churn_shadow_seconds_total (\S+)", text, re.MULTILINE)))
 
 
-def compare(name: str, ours: list[Load], other: list[Load], what: str = "the service") -> None:
+def compare(name: str, ours: list[Load], other: list[Load]) -> None:
     rates = sorted(a.rate / b.rate for a, b in zip(ours, other, strict=True))
     p99 = sorted(a.p99 / b.p99 for a, b in zip(ours, other, strict=True))
     print(
-        f"{what} against {name}: requests a second {statistics.median(rates):.2f} times ({rates[0]:.2f} to "
+        f"service against {name}: requests a second {statistics.median(rates):.2f} times ({rates[0]:.2f} to "
         f"{rates[-1]:.2f}), p99 {statistics.median(p99):.2f} times ({p99[0]:.2f} to {p99[-1]:.2f}), "
         f"{len(rates)} rounds"
     )
@@ -151,49 +152,65 @@ def main() -> None:
             server("benchmarks.obvious_service:app", given.workers, **baseline) as obvious,
         ):
             urls = {"the service": service, "an empty route": empty, "the obvious service": obvious}
-            acts = {
-                "the service with a split": lambda: store.split(others[0], 0.2, "benchmark"),
-                "the service with a split and a shadow": lambda: store.shadow(others[1], "benchmark"),
-            }
             found: dict[str, list[Load]] = {name: [load(url, script, 2)] for name, url in urls.items()}  # warm-up
-            found |= {name: [] for name in acts}
-            of_shadow = []
             for _ in range(given.rounds):
                 for name, url in urls.items():
                     found[name].append(load(url, script, given.seconds))
-                for name, act in acts.items():
-                    act()
-                    time.sleep(1)
-                    before = shadow_seconds(service)
-                    found[name].append(load(service, script, given.seconds))
-                of_shadow.append((shadow_seconds(service) - before) / given.seconds)
-                store.shadow(None, "benchmark")
-                store.split(None, 0, "benchmark")
-                time.sleep(1)
+            rates, of_shadow = with_acts(store, others, service, script, 5 * given.rounds)
         with connect(f"sqlite:///{store.where / 'log.db'}").connect() as log:
             rows = log.scalar(select(func.count()).select_from(predictions).where(predictions.c.arm != "shadow"))
-            shadows = log.scalar(select(func.count()).select_from(predictions).where(predictions.c.arm == "shadow"))
-    answered = sum(one.answers for name in ("the service", *acts) for one in found[name])
+    answered = sum(one.answers for one in found["the service"])
     if rows < answered:
         sys.exit(f"only {rows} predictions are in the log, of {answered} answered")
-    for name in urls:
-        del found[name][0]
     for name, loads in found.items():
+        del loads[0]
         rate, p50, p99 = (statistics.median(getattr(one, key) for one in loads) for key in ("rate", "p50", "p99"))
         print(f"{name}: {rate:.0f} requests a second, median {p50:.2f} ms, p99 {p99:.2f} ms")
     for name in list(urls)[1:]:
         compare(name, found["the service"], found[name])
-    for name in acts:
-        compare("the one without", found[name], found["the service"], name)
-    aside = [
-        (a.rate / b.rate) / (1 - share / given.workers)
-        for a, b, share in zip(found[name], found["the service"], of_shadow, strict=True)
-    ]
-    print(
-        f"the shadow's own computing is {statistics.median(of_shadow):.1%} of a core; "
-        f"without it, {statistics.median(aside):.2f} times ({min(aside):.2f} to {max(aside):.2f})"
-    )
-    print(f"{rows} predictions are in the log, of {answered} answered; and {shadows} of the shadow")
+    for name in list(rates)[1:]:
+        ratios = [a / b for a, b in zip(rates[name], rates["alone"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(f"the champion {name} against it alone: requests a second {middle:.2f} times "
+              f"(middle half {low:.2f} to {high:.2f} of {len(ratios)} turns)")  # fmt: skip
+    print(f"the shadow's own computing: {of_shadow:.1%} of a core")
+    print(f"{rows} predictions are in the log, at least {answered} were answered")
+
+
+def with_acts(
+    store: Store, others: list[str], url: str, script: Path, turns: int
+) -> tuple[dict[str, list[float]], float]:
+    """Answers a second in turn, a second each: alone, with a split, with a shadow, with both; and the shadow's share of
+    a core. Turns are short and the load goes on all the while, since the machine itself is now faster, now slower."""
+    acts = {
+        "alone": (None, None),
+        "with a split": (others[0], None),
+        "with a shadow": (None, others[1]),
+        "with a split and a shadow": (others[0], others[1]),
+    }
+    windows: dict[str, list[datetime]] = {name: [] for name in acts}
+    before = shadow_seconds(url)
+    wrk = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{turns * len(acts) * 2}s", "-s", str(script), url]
+    with subprocess.Popen(wrk, stdout=subprocess.DEVNULL) as running:
+        for _ in range(turns):
+            for name, (challenger, shadow) in acts.items():
+                store.shadow(None, "benchmark")
+                store.split(challenger, 0.2 if challenger else 0, "benchmark")
+                store.shadow(shadow, "benchmark")
+                time.sleep(0.5)  # until it is in force
+                windows[name].append(datetime.now(UTC))
+                time.sleep(1)
+        running.terminate()
+    store.shadow(None, "benchmark")
+    rates = {name: [answers(store, at) for at in begins] for name, begins in windows.items()}
+    return rates, (shadow_seconds(url) - before) / turns / 2 / 1.5
+
+
+def answers(store: Store, at: datetime) -> float:
+    """How many in the second from that moment on."""
+    with connect(f"sqlite:///{store.where / 'log.db'}").connect() as log:
+        inside = predictions.c.id.between(first_id(at), first_id(at + timedelta(seconds=1)))
+        return float(log.scalar(select(func.count()).where(inside, predictions.c.arm != "shadow")))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ STEP = 1_000  # rows that one transaction of `prune` removes
 GROUP = 500  # rows of one INSERT; both databases have room for so many parameters
 WAIT = 0.5  # seconds for each of two locks, the service's and SQLite's own: the service stands still for as long
 PATIENCE = 4.0  # seconds for an answer of PostgreSQL, which itself gives up on a lock sooner
+JOURNAL = 16_000  # pages of SQLite's journal from which on writers wait until it begins anew
 PING = 2.0  # seconds without a write after which the database is asked whether it is there
 
 
@@ -193,7 +194,7 @@ def _impatiently(dialect: Any, record: Any, words: Any, options: dict[str, Any])
 def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a committed row outlives a power cut
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; pages of indexes are written over and over
+    connection.execute("PRAGMA wal_autocheckpoint = 100000")  # pages: the watcher is there long before
     path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
     record.info["file"] = path, path.stat()
 
@@ -314,9 +315,24 @@ class PredictionLog:
 
     def _watch(self) -> None:
         while not self._stop.wait(RETRY):
-            idle = time.monotonic() - self._last_write > PING
-            if self.problem or self.spool.size or idle:
+            quiet = time.monotonic() - self._last_write
+            if self.problem or self.spool.size or quiet > PING:
                 self._recover()
+            if self.is_file and quiet < 2 * RETRY:
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Move SQLite's journal into its database: within a commit, where SQLite does it, answers wait for 20 ms."""
+        move = "PRAGMA wal_checkpoint(PASSIVE)"  # while others write
+        with (
+            suppress(SQLAlchemyError, OSError),
+            self.engine.connect() as connection,
+        ):  # the next to write says what it is
+            check_file(connection)
+            _, pages, _ = connection.exec_driver_sql(move).one()
+            if pages > JOURNAL:
+                with self._turn():  # nobody writes, so that all is moved and the journal begins anew
+                    connection.exec_driver_sql(move)
 
     def _recover(self) -> None:
         """Hand what the spool holds to the database, and see whether both take rows."""

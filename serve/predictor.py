@@ -204,10 +204,9 @@ def scored(group: list[Work]) -> list[list[float]]:
         p, inputs = np.empty(len(customers)), {}
         whose = np.repeat([models.index(work.model) for work in group], [len(work.customers) for work in group])
         for i, scorer in enumerate(model.scorer for model in models):
-            rows = np.flatnonzero(whose == i)
             if scorer.recipe not in inputs:
                 inputs[scorer.recipe] = scorer.inputs(scorer.columns(customers))
-            p[rows] = scorer.run({name: table[rows] for name, table in inputs[scorer.recipe].items()})
+            p = np.where(whose == i, scorer.run(inputs[scorer.recipe]), p)
     if not ((p >= 0) & (p <= 1)).all():  # the database would refuse the row again and again
         raise ArithmeticError("the model gives what is no probability")
     rest = iter(p.tolist())

@@ -25,6 +25,11 @@ settings.register_profile("fast", deadline=None, derandomize=True, max_examples=
 settings.load_profile("fast")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """All cores for all of the fast tests: the others start servers of their own, and few tests end sooner alone."""
+    return os.cpu_count() or 1 if config.option.markexpr == "not e2e" else 0
+
+
 def with_knobs(params: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
     """`params` with the values of dotted names, `{"train.folds": 3}`, replaced or added."""
     for dotted, value in knobs.items():

@@ -1,0 +1,111 @@
+"""A store in object storage: acts of several machines, a service that follows them, a bundle fetched again."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, pairwise
+from pathlib import Path
+
+import pytest
+
+from churn.scorer import Scorer
+from serve.store import Store
+from tests.conftest import opposite_release, other_release
+from tests.e2e.servers import Service, free_port, until
+
+pytestmark = pytest.mark.e2e
+
+numbers = count()
+
+SERVER = """
+import sys, time
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=int(sys.argv[1]), verbose=False)
+server.start()
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A server of object storage, which all URLs mean from now on; fsspec keeps its connection."""
+    port, folder = free_port(), tmp_path_factory.mktemp("storage")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE, stderr=log)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {
+                "AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t", "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}", "TMPDIR": str(folder),
+            }.items():  # fmt: skip
+                patch.setenv(name, value)
+            patch.setattr("tempfile.tempdir", None)  # it is remembered
+            yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def url(storage: None) -> str:
+    """The address of a store in a bucket of its own."""
+    bucket = f"bucket-{next(numbers)}"
+    Store(f"s3://{bucket}/releases").files.fs.mkdir(bucket)  # type: ignore[attr-defined]
+    return f"s3://{bucket}/releases"
+
+
+def test_the_same_acts_lead_to_the_same_state(url: str, reproduced: Path, tmp_path: Path) -> None:
+    bundle = reproduced / "models/release"
+    store, here = Store(url), Store(tmp_path / "releases")
+    one, two = bundle, other_release(bundle, tmp_path / "other")
+    for each in (store, here):
+        a, b = each.add(one, "first"), each.add(two, "second")
+        each.promote(a, "begin")
+        each.split(b, 0.2, "try")
+        each.promote(b, "better")
+        each.rollback("worse")
+        each.shadow(b, "look")
+    other_machine = Store(url)
+    assert other_machine.state() == here.state()
+    names = ("act", "version", "reason", "state")
+    told = [[{name: act[name] for name in names} for act in each.history()] for each in (other_machine, here)]
+    assert told[0] == told[1]
+    assert other_machine.versions == here.versions
+
+
+def test_of_two_machines_that_act_at_once_one_acts_after_the_other(url: str, reproduced: Path, tmp_path: Path) -> None:
+    bundle = reproduced / "models/release"
+    versions = [Store(url).add(each, "r") for each in (bundle, other_release(bundle, tmp_path / "other"))]
+    with ThreadPoolExecutor(4) as machines:
+        for done in [machines.submit(Store(url).promote, version, "r") for version in versions * 3]:
+            done.result()
+    history = Store(url).history()
+    for before, act in pairwise(history):
+        assert act["state"]["previous"] == before["state"]["champion"]
+
+
+def test_a_bundle_that_was_damaged_on_this_machine_is_fetched_again(url: str, reproduced: Path) -> None:
+    store = Store(url)
+    version = store.add(reproduced / "models/release", "r")
+    folder = store.bundle(version)
+    (folder / "model.onnx").write_bytes(b"")
+    assert Scorer.open(store.bundle(version)).release.version == version
+
+
+def test_a_service_serves_from_it_and_follows(url: str, reproduced: Path, tmp_path: Path) -> None:
+    bundle = reproduced / "models/release"
+    store = Store(url)
+    one, two = store.add(bundle, "r"), store.add(opposite_release(bundle, tmp_path / "opposite"), "r")
+    store.promote(one, "r")
+    variables = {name: os.environ[name] for name in os.environ if name.startswith("AWS_") or name == "TMPDIR"}
+    places = {"CHURN_LOG_URL": f"sqlite:///{tmp_path / 'log.db'}", "CHURN_SPOOL": str(tmp_path / "spool.jsonl")}
+    with Service(tmp_path, tmp_path / "none", CHURN_RELEASES=url, **places, **variables) as service:
+        customer = Scorer.open(bundle).release.golden()[0]["customer"]
+        assert service.post("/predict", customer)[2]["model_version"] == one
+        store.promote(two, "r")
+        until(lambda: service.post("/predict", customer)[2]["model_version"] == two, 5)
