@@ -112,13 +112,11 @@ class Service:
         while True:
             await asyncio.sleep(POLL)
             try:
-                lineup = await asyncio.to_thread(self.follower.look)
+                if lineup := await asyncio.to_thread(self.follower.look):
+                    self.exchange(lineup)
             except Exception as error:  # the store can't be read now: who answers stays
                 log.error("the store of releases can't be followed: %s", error)
                 await asyncio.sleep(RETRY)
-            else:
-                if lineup:
-                    self.exchange(lineup)
 
     def exchange(self, lineup: Lineup) -> None:
         """From here on these answer; whoever is being answered gets what was begun."""
@@ -126,6 +124,8 @@ class Service:
         metrics.tell(before, lineup)
         if before.champion.release.schema != lineup.champion.release.schema:
             add_customer_routes(self.app, self)
+        if before.challenger is not lineup.challenger:
+            self._erred.clear()
         if before.shadow is not lineup.shadow:
             self.set_shadow(lineup.shadow)
         log.info("exchanged", extra={"fields": {"release": described(lineup)}})
@@ -181,7 +181,7 @@ class Service:
         metrics.errors.labels("challenger").inc()
         log.error("the challenger %s failed: %s", challenger.version, jsonlog.place(error))
         self._erred[challenger.version] += 1
-        if self._erred[challenger.version] == ERRORS and self.lineup.challenger is challenger:
+        if self._erred[challenger.version] >= ERRORS and self.lineup.challenger is challenger:
             self.exchange(replace(self.lineup, challenger=None, share=0.0))
             reason = f"{challenger.version} failed {ERRORS} requests: {jsonlog.place(error)}"
             try:

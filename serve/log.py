@@ -73,7 +73,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
-ANSWERED = text("arm <> 'shadow'")
+ANSWERED = text("arm <> 'shadow'")  # said by a query in these words, or it can't use the indexes by name
 
 predictions = Table(
     "predictions",
@@ -406,7 +406,8 @@ def _logged(connection: Connection, key: str, values: Set[str]) -> set[str]:
     """Those of `values` under which a prediction is in the log."""
     column, ordered = predictions.c[key], sorted(values)
     chunks = (ordered[i : i + 500] for i in range(0, len(ordered), 500))
-    return {found for c in chunks for found in connection.scalars(select(column).where(column.in_(c)).distinct())}
+    named = select(column).where(ANSWERED).distinct()
+    return {found for c in chunks for found in connection.scalars(named.where(column.in_(c)))}
 
 
 def _turn(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
 
-from serve.log import outcomes, predictions
+from serve.log import ANSWERED, outcomes, predictions
 
 NEWEST = 20_000  # customers at most
 
@@ -32,4 +32,4 @@ def _last(match: ColumnElement[bool], name: ColumnElement[Any]) -> Select[Any]:
     o, p = outcomes.c, predictions.c
     place = func.row_number().over(partition_by=name, order_by=(o.observed_at.desc(), p.id.desc())).label("place")
     columns = (p.id, p.features, o.churned, place)
-    return select(*columns).select_from(outcomes.join(predictions, match)).where(p.arm != "shadow")
+    return select(*columns).select_from(outcomes.join(predictions, match)).where(ANSWERED)

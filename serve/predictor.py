@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -195,22 +194,23 @@ def answered(group: list[Work]) -> Found:
 
 
 def scored(group: list[Work]) -> list[list[float]]:
-    """The probabilities of each part of the group; each model is asked once."""
-    models = list({work.model: None for work in group})
+    """The probabilities of each part of the group; each model is asked once, of all: picking its rows costs more."""
     customers = [customer for work in group for customer in work.customers]
-    if len(models) == 1:
-        p = models[0].scorer.probabilities(customers)
-    else:
-        p, inputs = np.empty(len(customers)), {}
-        whose = np.repeat([models.index(work.model) for work in group], [len(work.customers) for work in group])
-        for i, scorer in enumerate(model.scorer for model in models):
-            if scorer.recipe not in inputs:
-                inputs[scorer.recipe] = scorer.inputs(scorer.columns(customers))
-            p = np.where(whose == i, scorer.run(inputs[scorer.recipe]), p)
-    if not ((p >= 0) & (p <= 1)).all():  # the database would refuse the row again and again
+    inputs: dict[str, dict[str, np.ndarray]] = {}
+    said: dict[Model, list[float]] = {}
+    for model in {work.model: None for work in group}:
+        scorer = model.scorer
+        if scorer.recipe not in inputs:
+            inputs[scorer.recipe] = scorer.inputs(scorer.columns(customers))
+        said[model] = scorer.run(inputs[scorer.recipe]).tolist()
+    found, start = [], 0
+    for work in group:
+        end = start + len(work.customers)
+        found.append(said[work.model][start:end])
+        start = end
+    if not all(0 <= q <= 1 for p in found for q in p):  # the database would refuse the row again and again
         raise ArithmeticError("the model gives what is no probability")
-    rest = iter(p.tolist())
-    return [list(islice(rest, len(work.customers))) for work in group]
+    return found
 
 
 def prediction(
@@ -260,8 +260,14 @@ def log_row(customer: Mapping[str, Any], answer: Prediction, at: str, latency_ms
 
 def count(found: Found) -> None:
     """Tell /metrics of a group."""
-    counters = {"unseen": metrics.unseen, "missing": metrics.missing, "predicted": metrics.predictions}
-    for (kind, *labels), n in found.counts.items():
-        counters[kind].labels(*labels).inc(n)
+    for key, n in found.counts.items():
+        counter(*key).inc(n)
     for row in found.rows:
         observed(row[ARM]).observe(row[P])
+
+
+@cache
+def counter(kind: str, *labels: str) -> Any:
+    """The client looks a label up under a lock."""
+    counters = {"unseen": metrics.unseen, "missing": metrics.missing, "predicted": metrics.predictions}
+    return counters[kind].labels(*labels)

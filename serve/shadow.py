@@ -17,11 +17,11 @@ from serve.log import COLUMNS, Row, new_id
 log = logging.getLogger("serve.shadow")
 
 WAITING = 10_000  # customers; who comes on top is not scored
-GROUP = 200  # customers that are scored together: the interpreter's lock is held for a millisecond
-PAUSE = 0.05  # seconds between looks at who is waiting
+GROUP = 500  # customers that are scored together
+PAUSE = 0.2  # seconds between looks at who is waiting
 WINDOW = 2_000  # pairs of probabilities that the rank correlation is taken over
 CLOSING = 2.0  # seconds that the service's end waits for the shadow
-EVERY = 20  # looks between two rank correlations
+EVERY = 5  # looks between two rank correlations
 
 ID, FEATURES, P, PREDICTION, THRESHOLD, VERSION, ARM = (
     COLUMNS.index(name)

@@ -7,13 +7,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from churn.script import InputError
 from serve import log as module
-from serve.log import LogDown, LogFull, PredictionLog, connect, create_tables
+from serve.log import NAMES, LogDown, LogFull, PredictionLog, _logged, connect, create_tables
+from serve.outcomes import labelled
 from serve.spool import Spool
 from tests.conftest import ROOT
 from tests.e2e.servers import until
@@ -201,3 +204,22 @@ def test_a_log_that_is_in_use_or_away_is_one_line_without_a_password(
     assert "refused" in away
     assert "secret" not in away
     assert "\n" not in away
+
+
+def test_what_is_looked_for_by_name_is_found_by_an_index(tmp_path: Path) -> None:
+    """The indexes leave the shadow's rows out, and a query that does not say so would read the whole log."""
+    engine = connect(f"sqlite:///{tmp_path / 'log.db'}")
+    create_tables(engine)
+    said: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda c, cursor, sql, values, *_: said.append((sql, values)))
+    with engine.connect() as connection:
+        for key in NAMES:
+            _logged(connection, key, {"a", "b"})
+    labelled(engine, datetime(2026, 1, 1, tzinfo=UTC))
+    queries = [one for one in said if one[0].startswith("SELECT")]
+    assert len(queries) == 4
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        for sql, values in queries:
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+            assert any("predictions USING" in step and "INDEX predictions_" in step for step in plan), plan
+            assert not [step for step in plan if step.startswith("SCAN predictions")]
