@@ -162,17 +162,20 @@ class Objects:
         if self.cache.stat().st_uid != os.getuid():
             raise InputError(f"{self.cache} belongs to somebody else; remove it")
         folder = self.cache / name
-        with suppress(ReleaseError):
-            open_release(folder)
+        if _is_whole(folder):
             return folder
-        with tempfile.TemporaryDirectory(dir=self.cache, prefix=".") as fetched:
+        with (self.cache / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_whole(folder):  # another worker fetched it meanwhile
+                return folder
+            fetched = self.cache / f".{name}"
+            shutil.rmtree(fetched, ignore_errors=True)
+            fetched.mkdir()
             for file in (*FILES, MANIFEST):
                 with suppress(FileNotFoundError):  # who opens it says what is missing
-                    self._ask(self.fs.get_file, f"{self.root}/{name}/{file}", f"{fetched}/{file}")
-            with (self.cache / LOCK).open("a") as lock:  # other workers fetch it as well
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.copytree(fetched, folder)
+                    self._ask(self.fs.get_file, f"{self.root}/{name}/{file}", str(fetched / file))
+            shutil.rmtree(folder, ignore_errors=True)
+            fetched.rename(folder)  # whoever opens it sees all of it
         return folder
 
     def alone(self) -> AbstractContextManager[None]:
@@ -186,6 +189,14 @@ class Objects:
         except Exception as error:  # each kind of storage has errors of its own
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"CHURN_RELEASES {self.url} can't be reached: {type(error).__name__}: {reason}") from error
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        open_release(folder)
+    except ReleaseError:
+        return False
+    return True
 
 
 def sync(path: Path) -> None:
