@@ -9,6 +9,7 @@ from functools import cache
 
 import orjson
 from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
 from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -113,6 +114,7 @@ class Door:
             request_id.decode() if REQUEST_ID.fullmatch(request_id) else new_id(), time.perf_counter(), rules.max_body
         )
         scope["call"] = call
+        path = route_path(scope)
         started = False
 
         async def answer(message: Message) -> None:
@@ -127,8 +129,8 @@ class Door:
             await send(message)
 
         try:
-            self.admit(scope, given, rules)
-            if route := self.lane.get((scope["method"], scope["path"])):
+            self.admit(scope, path, given, rules)
+            if route := self.lane.get((scope["method"], path)):
                 scope["route"] = route
                 await route.app(scope, receive, answer)
             else:
@@ -147,15 +149,15 @@ class Door:
         finally:
             told(scope, call)
 
-    def admit(self, scope: Scope, given: dict[bytes, bytes], rules: Rules) -> None:
+    def admit(self, scope: Scope, path: str, given: dict[bytes, bytes], rules: Rules) -> None:
         """Refuse whoever has no key, asks too often or sends too much."""
         length = given.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > rules.max_body:
             raise too_large(rules.max_body)
-        if not asks_for_key(scope["path"]):
+        if not asks_for_key(path):
             return
         key = given.get(b"x-api-key", b"")
-        acts = scope["path"].startswith(ADMIN)
+        acts = path.startswith(ADMIN)
         if acts and not rules.admin:
             raise Refused(404, "admin_off", f"{ADMIN}* is off: the service has no CHURN_ADMIN_KEY")
         is_admin = bool(rules.admin) and rules.admin.accept(key)
@@ -167,6 +169,12 @@ class Door:
         if not known:
             which = "the admin key" if acts else "one of the keys"
             raise Refused(401, "api_key", f"the header X-API-Key is missing or not {which}")
+
+
+def route_path(scope: Scope) -> str:
+    """The path that the router goes by: behind a proxy, uvicorn's --root-path stands before it."""
+    path: str = scope["path"]
+    return get_route_path(scope) if scope.get("root_path") else path
 
 
 def asks_for_key(path: str) -> bool:

@@ -88,6 +88,15 @@ def test_without_the_admin_key_nobody_acts(name: str, admin: Any, service: Any) 
     assert service.store.history() == before
 
 
+def test_behind_a_proxy_s_path_the_same_keys_are_asked_for(admin: Any, service: Any, versions: list[str]) -> None:
+    behind = TestClient(admin.app, raise_server_exceptions=False, root_path="/churn")  # as uvicorn --root-path does
+    assert behind.get("/churn/health").status_code == 200
+    for headers, status in (({}, 401), (USER, 401), (ADMIN, 200)):
+        shadow = {"version": versions[2]}
+        assert behind.post("/churn/admin/shadow", json=shadow, headers=headers).status_code == status
+        assert behind.post("/admin/shadow", json=shadow, headers=headers).status_code == status
+
+
 def test_without_an_admin_key_in_the_settings_there_is_no_admin(client: Any) -> None:
     answer = client.post("/admin/rollback", json={"reason": "r"}, headers={"X-API-Key": ""})
     assert answer.status_code == 404
