@@ -5,8 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Literal
 
+from churn.release import ReleaseError
 from churn.scorer import Scorer
 from churn.script import InputError
 from serve.explain import Explainer
@@ -77,8 +79,8 @@ class Follower:
         again = self.lineup.problem and time.monotonic() > self._tried + RETRY
         if position == self._position and not again:
             return None
-        self._position, self._tried = position, time.monotonic()
         self.lineup = self._next(self.store.state())
+        self._position, self._tried = position, time.monotonic()  # not before: what could not be read is read again
         return self.lineup
 
     def _first(self, state: State) -> Lineup:
@@ -88,7 +90,7 @@ class Follower:
         problems = []
         for version in filter(None, (state["champion"], state["previous"])):
             try:
-                self.lineup = Lineup(Model(Scorer.open(self.store.bundle(version)), "champion"))
+                self.lineup = Lineup(opened(self.store.bundle(version), "champion"))
             except (InputError, OSError) as error:
                 problems.append(str(error))
             else:
@@ -117,8 +119,16 @@ class Follower:
         known = [model for model in (*now.models, now.previous) if model and model.version == version]
         if same := next((model for model in known if model.arm == arm), None):
             return same
-        scorer = known[0].scorer if known else Scorer.open(self.store.bundle(version))
+        return Model(known[0].scorer, arm) if known else opened(self.store.bundle(version), arm)
+
+
+def opened(folder: Path, arm: Arm) -> Model:
+    """The model of a bundle, else a ReleaseError: also where the card lacks what an answer needs."""
+    scorer = Scorer.open(folder)
+    try:
         return Model(scorer, arm)
+    except Exception as error:
+        raise ReleaseError(f"release {folder} can't answer: {type(error).__name__}: {error}") from error
 
 
 ROLES: dict[Literal["champion", "challenger", "shadow", "previous"], Arm] = {

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from churn.release import seal
 from churn.script import InputError
 from serve import lineup as module
 from serve.lineup import Follower, Lineup, Model, place
-from serve.store import Store
+from serve.store import LEDGER, Store
 from tests.conftest import opposite_release, other_release
 
 CHAMPION, CHALLENGER = (cast(Model, SimpleNamespace(version=name, arm=name)) for name in ("champion", "challenger"))
@@ -193,8 +194,6 @@ def test_a_bundle_that_is_gone_is_a_refusal(store: Store, versions: list[str]) -
 
 
 def test_a_bundle_sealed_with_nonsense_inside_is_a_refusal(store: Store, released: Path, tmp_path: Path) -> None:
-    from churn.release import seal
-
     for name in ("model.onnx", "golden.jsonl"):
         bundle = shutil.copytree(released, tmp_path / name)
         (bundle / name).write_text('{"nonsense": 1}')
@@ -204,3 +203,33 @@ def test_a_bundle_sealed_with_nonsense_inside_is_a_refusal(store: Store, release
         with pytest.raises(InputError, match=f"release {bundle} can't be used: "):
             store.add(bundle, "r")
     assert store.versions == []
+
+
+def test_an_act_that_can_not_be_read_at_once_is_followed_as_soon_as_it_can(store: Store, versions: list[str]) -> None:
+    follower = Follower(Store(store.where))
+    store.promote(versions[1], "r")
+    act = Path(store.where, LEDGER, store.position())
+    content = act.read_bytes()
+    act.write_bytes(b"")
+    with pytest.raises(InputError, match="is not JSON"):
+        follower.look()
+    act.write_bytes(content)
+    lineup = follower.look()
+    assert lineup
+    assert lineup.champion.version == versions[1]
+
+
+def test_a_release_without_what_an_answer_needs_is_refused_and_who_answers_stays(
+    store: Store, versions: list[str], released: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(released, tmp_path / "bundle")
+    card = json.loads((bundle / "card.json").read_text())
+    del card["model_version"], card["threshold"]
+    seal(bundle, card)
+    follower = Follower(store)
+    bad = store.add(bundle, "r")
+    by_force(store, champion=bad, previous=versions[0])
+    lineup = follower.look()
+    assert lineup
+    assert lineup.problem == f"champion {bad} can't be used; {versions[0]} answers"
+    assert Follower(store).lineup.champion.version == versions[0]
