@@ -62,11 +62,16 @@ def seal(folder: Path, card: Mapping[str, Any]) -> str:
 
     The version is made of the content of all files and of the card, so equal trainings get equal versions.
     """
-    content = [(name, file_hash(folder / name)) for name in FILES if name != CARD]
-    version = sha256(json.dumps([content, card], sort_keys=True).encode()).hexdigest()[:12]
+    card = json.loads(json.dumps(card, allow_nan=False))  # as it will be read: a key that is a number becomes text
+    version = _version({name: file_hash(folder / name) for name in FILES if name != CARD}, card)
     _write(folder / CARD, {"model_version": version, **card})
     _write(folder / MANIFEST, {"format": FORMAT, "sha256": {name: file_hash(folder / name) for name in FILES}})
     return version
+
+
+def _version(hashes: Mapping[str, str], card: Mapping[str, Any]) -> str:
+    content = [(name, hashes[name]) for name in FILES if name != CARD]
+    return sha256(json.dumps([content, card], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def open_release(folder: Path) -> Release:
@@ -87,7 +92,11 @@ def _verified(folder: Path) -> Release:
         raise ReleaseError(f"release {folder} lacks {missing}; deploy it again")
     if changed := [name for name in FILES if file_hash(folder / name) != recorded[name]]:
         raise ReleaseError(f"release {folder}: {changed} differ from the checksums of {MANIFEST}; deploy it again")
-    return Release(folder, read_schema(folder / SCHEMA), _read(folder / CARD))
+    card = _read(folder / CARD)
+    version = card.get("model_version")  # a name of folders, and what every answer is traced by
+    if version != _version(recorded, {key: value for key, value in card.items() if key != "model_version"}):
+        raise ReleaseError(f"release {folder}: its version {version!r} is not that of its content; deploy it again")
+    return Release(folder, read_schema(folder / SCHEMA), card)
 
 
 def file_hash(path: Path) -> str:

@@ -95,10 +95,14 @@ class Store:
         release = Scorer.open(bundle).release
         version = release.version
 
+        def check(copy: Path) -> None:
+            if Scorer.open(copy).release.version != version:
+                raise ReleaseError(f"release {bundle} changed while it was copied; add it again")
+
         def change(state: State) -> State | None:
             if version not in self.versions or not self._is_whole(version):
                 self._fits(release, state)
-                self.files.put(bundle, version, Scorer.open)
+                self.files.put(bundle, version, check)
             is_told = any(act["act"] == "add" and act["version"] == version for act in self.history())
             return None if is_told else state
 

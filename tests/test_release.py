@@ -56,6 +56,13 @@ def unlisted(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(content))
 
 
+def renamed(folder: Path) -> None:
+    """Whole, but it calls itself by a name that is not its content's."""
+    (folder / CARD).write_text('{"model_version": "../elsewhere", "model": "m"}')
+    hashes = {name: release.file_hash(folder / name) for name in FILES}
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "sha256": hashes}))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "tampered": (edited(CARD, "{}"), ": ['card.json'] differ from the checksums of MANIFEST.json; deploy it again"),
     "truncated": (cut, ": ['golden.jsonl'] differ from the checksums of MANIFEST.json; deploy it again"),
@@ -68,6 +75,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no bundle": (shutil.rmtree, " has no MANIFEST.json; write one with: dvc repro"),
     "newer": (newer, f" has format {FORMAT + 1}, this code reads up to {FORMAT}; update the code"),
     "no format": (edited(MANIFEST, "{}"), f" has format None, this code reads up to {FORMAT}; update the code"),
+    "renamed": (renamed, ": its version '../elsewhere' is not that of its content; deploy it again"),
     "manifest cut": (edited(MANIFEST, '{"format": 1'), ": MANIFEST.json is not JSON: Expecting"),
     "manifest a list": (edited(MANIFEST, "[]"), ": MANIFEST.json is list, expected an object"),
 }  # fmt: skip
@@ -113,6 +121,11 @@ def test_the_version_changes_with_the_card_but_not_with_its_order(tmp_path: Path
     version = bundle(tmp_path / "r", {"model": "m", "threshold": 0.5})
     assert bundle(tmp_path / "s", {"threshold": 0.5, "model": "m"}) == version
     assert bundle(tmp_path / "t", {"model": "m", "threshold": 0.51}) != version
+
+
+def test_a_card_whose_keys_are_numbers_opens_too(tmp_path: Path) -> None:
+    version = bundle(tmp_path / "r", {"weights": {10: 0.1, 9: 1e-300}})
+    assert open_release(tmp_path / "r").version == version
 
 
 def test_a_card_with_what_json_lacks_is_not_written(tmp_path: Path) -> None:

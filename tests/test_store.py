@@ -82,7 +82,18 @@ def lying(bundle: Path) -> None:
     reseal(bundle)
 
 
-@pytest.mark.parametrize("damage", [truncated, lying])
+def named(name: str) -> Callable[[Path], None]:
+    def rename(bundle: Path) -> None:
+        """It calls itself otherwise, and its checksums are right."""
+        (bundle / CARD).write_text(json.dumps(json.loads((bundle / CARD).read_text()) | {"model_version": name}))
+        manifest = json.loads((bundle / MANIFEST).read_text())
+        manifest["sha256"][CARD] = file_hash(bundle / CARD)
+        (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+    return rename
+
+
+@pytest.mark.parametrize("damage", [truncated, lying, named(LEDGER), named("../elsewhere"), named("0" * 12)])
 def test_a_damaged_bundle_is_refused_and_leaves_nothing(
     damage: Callable[[Path], None], store: Store, released: Path, version: str, tmp_path: Path
 ) -> None:
@@ -104,6 +115,17 @@ def test_a_copy_that_went_wrong_is_no_release(store: Store, released: Path, monk
     with pytest.raises(ReleaseError):
         store.add(released, "r")
     assert [path.name for path in store.where.iterdir()] == [LOCK]
+
+
+def test_a_bundle_that_another_takes_the_place_of_meanwhile_is_not_added(
+    store: Store, released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, late = shutil.copytree(released, tmp_path / "bundle"), other(released, tmp_path / "late")
+    put = store.files.put
+    monkeypatch.setattr(store.files, "put", lambda _, name, check: put(late, name, check))
+    with pytest.raises(ReleaseError, match="changed while it was copied; add it again"):
+        store.add(bundle, "r")
+    assert store.versions == []
 
 
 def test_a_release_that_was_damaged_in_the_store_is_not_promoted(store: Store, released: Path, tmp_path: Path) -> None:
