@@ -84,7 +84,8 @@ class Store:
         """What the last act left; a state file that says otherwise is reported and put right."""
         if self._is_written(state := self._last()):
             return state
-        with suppress(OSError), self.files.alone():  # whoever is between an act and its state file is waited for
+        # whoever is between an act and its state file is waited for
+        with suppress(InputError, OSError), self.files.alone():
             if not self._is_written(state := self._last()):
                 log.warning("%s/%s is not what the last act left; the ledger's %s counts", self.where, STATE, state)
                 self._write(state)
@@ -230,7 +231,10 @@ class Store:
         }
         number = len(self.files.names(LEDGER)) + 1
         self.files.create(f"{LEDGER}/{act_name(number)}", json.dumps(entry, indent=1).encode() + b"\n")
-        self._write(state)
+        try:
+            self._write(state)
+        except (InputError, OSError) as error:  # the act is done: who is told that it failed does it twice
+            log.warning("%s/%s can't be written, the ledger counts: %s", self.where, STATE, error)
 
     def _act(self, name: str) -> dict[str, Any]:
         if name not in self._acts:
@@ -250,7 +254,7 @@ class Store:
             return bool(json.loads(self.files.read(STATE)) == state)
         except FileNotFoundError:
             return state == EMPTY
-        except ValueError:
+        except (ValueError, OSError):
             return False
 
     def _write(self, state: State) -> None:

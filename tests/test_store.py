@@ -337,6 +337,20 @@ def test_a_state_broken_by_hand_is_reported_and_the_ledger_counts(
     assert "is not what the last act left; the ledger's" in caplog.text
 
 
+def test_an_act_whose_state_file_can_not_be_written_is_done_and_says_so(
+    store: Store, released: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = store.add(released, "r"), store.add(other(released, tmp_path / "other"), "r")
+    for version in (one, two, one, two):
+        store.promote(version, "r")
+    (store.where / STATE).unlink()
+    (store.where / STATE).mkdir()
+    assert store.rollback("r") == store.state() == Store(store.where).state() == state(one, two)
+    assert "can't be written, the ledger counts" in caplog.text
+    (store.where / STATE).rmdir()
+    assert store.state() == json.loads((store.where / STATE).read_text())
+
+
 def test_the_next_act_mends_the_state(store: Store, released: Path, tmp_path: Path) -> None:
     store.promote(store.add(released, "r"), "r")
     (store.where / STATE).write_text("{")
