@@ -138,7 +138,7 @@ def test_an_error_of_the_service_shows_nothing_of_itself(
         raise RuntimeError(f"a secret: {customer}")
 
     service = client.app.state.service
-    monkeypatch.setattr(service.lineup.champion.scorer, "probabilities", fail)
+    monkeypatch.setattr(service.lineup.champion.scorer, "run", fail)
     monkeypatch.setattr(service.log, "state", fail)
     capfd.readouterr()
     answer = client.request(method, path, json=customer, headers={"X-Request-ID": "failed-1"})
