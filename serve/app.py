@@ -37,7 +37,7 @@ from serve.messages import (
     batch_model,
     customer_model,
 )
-from serve.predictor import Busy, Predictor
+from serve.predictor import GROUP, Busy, Predictor
 from serve.settings import read_settings
 from serve.shadow import Shadow
 from serve.spool import Spool
@@ -152,8 +152,10 @@ class Service:
         answers: dict[int, Prediction] = {}
         for model in involved:
             places = [i for i, its in enumerate(models) if its is model]
-            part = [customers[i] for i in places], [request_ids[i] for i in places]
-            answers |= zip(places, await self._predict(*part, model, call, lineup), strict=True)
+            for start in range(0, len(places), GROUP):  # what is committed of a part is committed of the whole part
+                some = places[start : start + GROUP]
+                part = [customers[i] for i in some], [request_ids[i] for i in some]
+                answers |= zip(some, await self._predict(*part, model, call, lineup), strict=True)
         return [answers[i] for i in range(len(customers))]
 
     async def _predict(

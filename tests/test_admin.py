@@ -254,6 +254,35 @@ def test_a_challenger_that_errs_fails_no_request_and_is_taken_out(
     assert last["reason"].startswith(f"{versions[3]} failed 3 requests: ArithmeticError in run")
 
 
+class BrokenForSome(Scorer):
+    def run(self, inputs: Any) -> np.ndarray:
+        if (inputs["numbers"][:, self.numbers.index("tenure")] == 1199).any():
+            raise ArithmeticError("too long")
+        return super().run(inputs)
+
+
+def test_a_batch_that_the_challenger_fails_in_part_is_logged_once(
+    admin: Any, service: Any, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.store.split(versions[3], 0.9, "r")
+    until(lambda: service.lineup.challenger)
+    challenger = service.lineup.challenger
+    monkeypatch.setattr(challenger, "scorer", BrokenForSome(challenger.release))
+    batch = [customer | {"customer_id": f"b{i}"} for i, customer in enumerate(customers(service) * 6)]
+    wrong = next(i for i in range(500, 600) if service.lineup.model(f"b{i}") is challenger)
+    batch[wrong] = batch[wrong] | {"tenure": 1199.0}
+    answer = admin.post("/predict/batch", json={"customers": batch}, headers=USER | {"X-Request-ID": "in-part"})
+    arms = Counter(one["arm"] for one in answer.json()["predictions"])
+    assert arms["challenger"] >= 400
+    assert arms["champion"] > 150  # its own tenth, and the challenger's last part
+    with service.log.engine.connect() as connection:
+        rows = list(connection.execute(select(predictions).where(predictions.c.request_id.startswith("in-part-"))))
+    assert {row.request_id: row.arm for row in rows} == {
+        one["request_id"]: one["arm"] for one in answer.json()["predictions"]
+    }
+    assert len(rows) == 600
+
+
 # the shadow
 
 
