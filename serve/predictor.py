@@ -25,6 +25,7 @@ from serve.shadow import Shadow
 GROUP = 200  # rows that are scored and committed together at most; the event loop waits that long
 WAITING = 50_000  # rows in line; one that comes on top is refused
 CARRIED = 40  # rows of the shadow that a commit takes along, in half a millisecond
+HELD = 10_000  # rows of the shadow that wait for a commit; who comes on top is lost
 ALONE = 0.1  # seconds between commits of the shadow's rows alone: when they come between answers, these wait
 
 P, ARM = COLUMNS.index("churn_probability"), COLUMNS.index("arm")
@@ -97,7 +98,9 @@ class Predictor:
         """Have rows of the shadow committed along with the next ones, or by themselves where nobody comes."""
         if not self._carried:
             asyncio.get_running_loop().call_later(ALONE, self._alone)
-        self._carried.extend(rows)
+        room = HELD - len(self._carried)  # batches bring more than their commits take along
+        self._carried.extend(rows[:room])
+        metrics.shadow_dropped.inc(max(0, len(rows) - room))
 
     def _alone(self) -> None:
         if self._carried and not self._at_work:

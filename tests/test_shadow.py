@@ -17,7 +17,7 @@ from churn.scorer import Scorer
 from serve import shadow as module
 from serve.lineup import Model
 from serve.log import COLUMNS, PredictionLog, Row
-from serve.predictor import CARRIED, Predictor
+from serve.predictor import CARRIED, HELD, Predictor
 from serve.shadow import Shadow, rank_correlation
 from serve.spool import Spool
 from tests.conftest import opposite_release
@@ -191,3 +191,17 @@ def test_rows_are_committed_also_when_nobody_asks(tmp_path: Path) -> None:
 def test_while_the_database_is_down_the_spool_is_kept_for_answers(tmp_path: Path) -> None:
     kept, spooled, dropped = written(tmp_path, 10, down=True)
     assert (kept, spooled, dropped) == (0, 0, 10)
+
+
+def test_rows_that_commits_do_not_keep_up_with_are_lost_and_counted(tmp_path: Path) -> None:
+    log = PredictionLog(f"sqlite:///{tmp_path / 'log.db'}", Spool(tmp_path / "spool.jsonl", 2**20))
+    dropped = module.metrics.shadow_dropped._value.get()
+
+    async def carried() -> int:
+        predictor = Predictor(log)
+        for _ in range(3):
+            predictor.carry([()] * (HELD // 2 + 1))
+        return len(predictor._carried)
+
+    assert asyncio.run(carried()) == HELD
+    assert module.metrics.shadow_dropped._value.get() - dropped == HELD // 2 + 3
