@@ -221,8 +221,10 @@ def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, A
 
 def added(store: Store, version: str) -> datetime:
     """When the release came into the store: outcomes that came later were not in its training."""
-    acts = (act for act in store.history() if act["act"] == "add" and act["version"] == version)
-    return datetime.fromisoformat(next(acts)["at"])
+    for act in store.history():
+        if act["act"] == "add" and act["version"] == version:
+            return datetime.fromisoformat(act["at"])
+    raise InputError(f"the ledger does not know when {version} came, as its adding was cut short; add it again")
 
 
 def from_production(log_url: str, since: datetime) -> tuple[list[dict[str, Any]], list[bool]]:

@@ -16,6 +16,7 @@ from sqlalchemy import insert
 
 from churn.calibration import logit, sigmoid
 from churn.params import read_params, read_section
+from churn.release import open_release
 from churn.scorer import Scorer
 from churn.script import InputError
 from serve.gate import Table, check, judge, levels, passed
@@ -173,6 +174,18 @@ def test_a_release_of_the_opposite_opinion_is_refused_unless_it_is_forced(
     assert (found["passed"], found["forced"]) == (False, True)
     json.dumps(found)  # the ledger keeps it
     assert not Path(log_url.removeprefix("sqlite:///")).exists()
+
+
+def test_a_release_whose_adding_was_cut_short_is_to_be_added_again(
+    store: Store, released: Path, tmp_path: Path, log_url: str
+) -> None:
+    bundle = opposite_release(released, tmp_path / "opposite")
+    version = open_release(bundle).version
+    store.files.put(bundle, version, open_release)  # and then it was killed
+    with pytest.raises(InputError, match="its adding was cut short; add it again"):
+        passed(store, version, log_url, force=False)
+    assert store.add(bundle, "r") == version
+    assert not check(store, version, log_url)["passed"]
 
 
 def test_what_production_saw_since_counts_and_what_it_saw_before_does_not(
