@@ -222,10 +222,10 @@ class Store:
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         entry = {
             "at": at,
-            "who": who or user(),
+            "who": printable(who or user()),
             "act": act,
             "version": version,
-            "reason": reason,
+            "reason": printable(reason),
             "state": state,
             **more,
         }
@@ -282,6 +282,11 @@ def _unless_so(before: State, after: State) -> State | None:
 def asks(schema: Schema) -> dict[str, str]:
     """What a request must hold, whatever ranges and levels are allowed."""
     return {column.name: f"{column.type}{', may be missing' if column.nullable else ''}" for column in schema.columns}
+
+
+def printable(text: str) -> str:
+    """The text without halves of characters, as an argument of another encoding has them: no answer can hold one."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def user() -> str:

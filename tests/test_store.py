@@ -195,6 +195,13 @@ def test_the_ledger_tells_every_act(store: Store, released: Path, tmp_path: Path
     assert json.loads((store.where / STATE).read_text()) == store.state() == state(one)
 
 
+def test_whatever_a_reason_holds_an_answer_can_hold_it_too(store: Store, released: Path) -> None:
+    store.add(released, "caf\udce9 caf\u00e9", "caf\udce9")
+    (act,) = store.history()
+    assert (act["reason"], act["who"]) == ("caf? caf\u00e9", "caf?")
+    json.dumps(act, ensure_ascii=False).encode()
+
+
 @pytest.mark.parametrize("act", ["promote", "rollback"])
 def test_a_new_champion_ends_the_split_and_leaves_other_shadows(
     act: str, store: Store, released: Path, tmp_path: Path
