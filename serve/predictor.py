@@ -24,7 +24,7 @@ from serve.shadow import Shadow
 
 GROUP = 200  # rows that are scored and committed together at most; the event loop waits that long
 WAITING = 50_000  # rows in line; one that comes on top is refused
-CARRIED = 40  # rows of the shadow that a commit takes along, in half a millisecond
+CARRIED = 40  # rows of the shadow that a commit takes along, in half a millisecond, or twice as many as its own
 HELD = 10_000  # rows of the shadow that wait for a commit; who comes on top is lost
 ALONE = 0.1  # seconds between commits of the shadow's rows alone: when they come between answers, these wait
 
@@ -135,7 +135,8 @@ class Predictor:
             rows += len(group[-1].customers)
         metrics.queue.set(self.waiting)
         found = answered(group)
-        carried = [self._carried.popleft() for _ in range(min(CARRIED, len(self._carried)))]
+        along = min(max(CARRIED, 2 * rows), len(self._carried))
+        carried = [self._carried.popleft() for _ in range(along)]
         if self.log.is_file:
             self._committed(group, found, self._problem(found.rows, carried))
         else:
