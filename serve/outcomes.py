@@ -13,17 +13,21 @@ NEWEST = 20_000  # customers at most
 def labelled(engine: Engine, since: datetime) -> tuple[list[dict[str, Any]], list[bool]]:
     """The newest customers whose outcome came in after that moment, as they were answered, and whether they churned.
 
-    Each customer counts once: with the last outcome, and the last answer before it was observed.
+    Each customer counts once: with the last outcome, and the last answer before it was observed. Whoever was answered
+    without a customer_id is another customer each time.
     """
     o, p = outcomes.c, predictions.c
     of_customer = _last(and_(o.customer_id != "", o.customer_id == p.customer_id, p.at <= o.observed_at), o.customer_id)
     of_request = _last(and_(o.request_id != "", o.request_id == p.request_id), o.request_id)
-    found: dict[str, Any] = {}
+    found: dict[tuple[str, str], Any] = {}
     with engine.connect() as connection:
         for asked in (of_customer, of_request):
-            rows = connection.execute(asked.where(o.received_at > since).subquery().select())
-            found |= {row.id: row for row in rows if row.place == 1}
-    newest = [found[key] for key in sorted(found)[-NEWEST:]]
+            told = asked.where(o.received_at > since).subquery()
+            for row in connection.execute(told.select().where(told.c.place == 1)):
+                who = (row.customer_id, "") if row.customer_id else ("", row.id)  # of several requests of one customer
+                if who not in found or (row.observed_at, row.id) > (found[who].observed_at, found[who].id):
+                    found[who] = row
+    newest = sorted(found.values(), key=lambda row: str(row.id))[-NEWEST:]
     return [row.features for row in newest], [row.churned for row in newest]
 
 
@@ -31,5 +35,5 @@ def _last(match: ColumnElement[bool], name: ColumnElement[Any]) -> Select[Any]:
     """Outcomes beside the answers they belong to; place 1 is the last of each name."""
     o, p = outcomes.c, predictions.c
     place = func.row_number().over(partition_by=name, order_by=(o.observed_at.desc(), p.id.desc())).label("place")
-    columns = (p.id, p.features, o.churned, place)
+    columns = (p.id, p.customer_id, p.features, o.churned, o.observed_at, place)
     return select(*columns).select_from(outcomes.join(predictions, match)).where(ANSWERED)

@@ -251,6 +251,22 @@ def test_a_customer_counts_once_with_the_last_outcome_and_the_last_answer_before
     assert labelled(engine, day[1]) == ([{"n": 2}, {"n": 5}], [True, False])
 
 
+def test_a_customer_whose_requests_all_have_outcomes_counts_once_too(log_url: str) -> None:
+    day = [datetime(2026, 1, n, tzinfo=UTC) for n in range(1, 9)]
+    engine = connect(log_url)
+    create_tables(engine)
+    rows = [prediction(who, f"{who}{i}", day[i], {who: i}) for who in ("a", "b", "") for i in (1, 2, 3)]
+    became = [outcome("", day[6], i == 2, f"r-{who}{i}") for who in ("a", "") for i in (1, 2)]
+    became += [outcome("a", day[4], False), outcome("b", day[6], False), outcome("", day[5], True, "r-b3")]
+    with engine.begin() as connection:
+        connection.execute(insert(predictions), rows)
+        connection.execute(insert(outcomes), became)
+    found, churned = labelled(engine, day[0])
+    assert list(zip(found, churned, strict=True)) == [
+        ({"": 1}, False), ({"": 2}, True), ({"a": 2}, True), ({"b": 3}, False),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("knob", "value"), [("margins", {"roc_auc": 0.1}), ("min_outcomes", 1), ("slice_margin", -1), ("resamples", 1)]
 )
