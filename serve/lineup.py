@@ -107,7 +107,8 @@ class Follower:
                     loaded[role] = self._load(version, arm)
                 except (InputError, OSError) as error:
                     log.error("%s is not used as %s: %s", version, role, error)
-                    problems.append(f"{role} {version} can't be used")
+                    if role != "previous":  # nobody waits for it: a rollback to it would be refused or load it
+                        problems.append(f"{role} {version} can't be used")
         if "champion" not in loaded:
             return replace(self.lineup, problem=f"{'; '.join(problems)}; {self.lineup.champion.version} answers")
         share = state["share"] if "challenger" in loaded else 0.0

@@ -233,3 +233,10 @@ def test_a_release_without_what_an_answer_needs_is_refused_and_who_answers_stays
     assert lineup
     assert lineup.problem == f"champion {bad} can't be used; {versions[0]} answers"
     assert Follower(store).lineup.champion.version == versions[0]
+
+
+def test_a_champion_before_that_was_removed_is_no_trouble_of_who_answers(store: Store, versions: list[str]) -> None:
+    store.promote(versions[1], "r")
+    shutil.rmtree(Path(store.where, versions[0]))
+    lineup = Follower(store).lineup
+    assert (lineup.champion.version, lineup.previous, lineup.problem) == (versions[1], None, "")
