@@ -183,10 +183,12 @@ class Store:
     def _fits(self, release: Release, state: State) -> None:
         """Refuse a release that takes other customers than those that are here."""
         others = [version for version in self.versions if version != release.version]
-        if not others:
+        for first in sorted(others, key=lambda version: version != state["champion"]):
+            with suppress(InputError):  # one that is damaged says nothing, and may be why another is added
+                here, there = asks(open_release(self.bundle(first)).schema), asks(release.schema)
+                break
+        else:
             return
-        first = state["champion"] if state["champion"] in others else others[0]
-        here, there = asks(open_release(self.bundle(first)).schema), asks(release.schema)
         if other := sorted(name for name in here | there if here.get(name) != there.get(name)):
             said = "; ".join(
                 f"{name}: {here.get(name, 'not there')}, now {there.get(name, 'not there')}" for name in other

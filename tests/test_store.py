@@ -296,6 +296,16 @@ def test_a_release_that_takes_other_customers_is_refused(store: Store, released:
     assert store.versions == sorted([version, wider])
 
 
+def test_a_release_can_be_added_beside_a_champion_that_was_damaged(
+    store: Store, released: Path, tmp_path: Path
+) -> None:
+    one = store.add(released, "r")
+    store.promote(one, "r")
+    (store.where / one / "golden.jsonl").write_text("")
+    two = store.add(other(released, tmp_path / "other"), "r")
+    assert store.promote(two, "r")["champion"] == two
+
+
 def test_a_copy_that_was_damaged_in_the_store_is_replaced(
     store: Store, released: Path, version: str, caplog: pytest.LogCaptureFixture
 ) -> None:
