@@ -1,4 +1,4 @@
-"""The service: `uvicorn serve.app:app`. Routes hold no maths and no paths; releases are opened at the start and followed."""
+"""The service: `uvicorn serve.app:app`. Routes hold no maths and no paths; the store of releases is followed."""
 
 import asyncio
 import gc
