@@ -174,7 +174,7 @@ def main() -> None:
         print(f"the champion {name} against it alone: requests a second {middle:.2f} times "
               f"(middle half {low:.2f} to {high:.2f} of {len(ratios)} turns)")  # fmt: skip
     print(f"the shadow's own computing: {of_shadow:.1%} of a core")
-    print(f"{rows} predictions are in the log, at least {answered} were answered")
+    print(f"{rows} predictions are in the log, of {answered} answered in the rounds, the rest in turns")
 
 
 def with_acts(
