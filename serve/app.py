@@ -176,6 +176,7 @@ class Service:
             if model.arm != "challenger":
                 raise
             await self._challenger_erred(model, error)
+        call.model_version, call.arm = lineup.champion.version, lineup.champion.arm
         return await self._predict(customers, request_ids, lineup.champion, call, lineup)
 
     async def _challenger_erred(self, challenger: Model, error: Exception) -> None:

@@ -1,5 +1,6 @@
 """Releases are acted on over HTTP with the admin key: the same acts, and the service follows them."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -238,7 +239,7 @@ class Broken(Scorer):
 
 
 def test_a_challenger_that_errs_fails_no_request_and_is_taken_out(
-    admin: Any, service: Any, versions: list[str]
+    admin: Any, service: Any, versions: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     service.store.split(versions[3], 1.0, "r")
     until(lambda: service.lineup.challenger)
@@ -247,6 +248,8 @@ def test_a_challenger_that_errs_fails_no_request_and_is_taken_out(
         answer = admin.post("/predict", json=customer, headers=USER)
         assert (answer.status_code, answer.json()["arm"]) == (200, "champion")
     assert service.lineup.challenger is None
+    lines = map(json.loads, filter(lambda line: '"/predict"' in line, capfd.readouterr().err.splitlines()))
+    assert {(line["arm"], line["model_version"]) for line in lines} == {("champion", versions[1])}
     until(lambda: service.store.state()["challenger"] is None)
     until(lambda: not service.follower.lineup.challenger)
     last = service.store.history()[-1]
