@@ -283,7 +283,7 @@ class PredictionLog:
             return 0
         try:
             self.spool.append([dict(zip(COLUMNS, row, strict=True)) for row in rows])
-        except SpoolFull as error:
+        except (SpoolFull, OSError) as error:  # a disk that fails is no fault of who was asked for the probability
             self.accepts = False
             raise LogFull(str(error)) from None
         return 0

@@ -269,6 +269,18 @@ def test_when_the_spool_is_full_too_nothing_is_promised(url: str, tmp_path: Path
     log.close()
 
 
+def test_a_spool_that_fails_in_another_way_promises_nothing_either(url: str, tmp_path: Path) -> None:
+    log = PredictionLog(url, Spool(tmp_path / "spool.jsonl", 100_000))
+    log.problem = "for the test"
+    only_to_read = os.open(tmp_path / "spool.jsonl", os.O_RDONLY)
+    os.dup2(only_to_read, log.spool.file, inheritable=False)
+    with pytest.raises(LogFull):
+        log.write([row()])
+    assert not log.accepts
+    os.close(only_to_read)
+    log.spool.close()
+
+
 def ids(count: int) -> list[str]:
     return [new_id() for _ in range(count)]
 
