@@ -146,7 +146,11 @@ class Objects:
         return content
 
     def create(self, name: str, content: bytes) -> None:
-        self._ask(self.fs.pipe_file, f"{self.root}/{name}", content, mode="create")
+        try:
+            self._ask(self.fs.pipe_file, f"{self.root}/{name}", content, mode="create")
+        except FileExistsError:
+            if self.read(name) != content:  # else the answer to it was lost, and the client of the storage tried again
+                raise
 
     def replace(self, name: str, content: bytes) -> None:
         self._ask(self.fs.pipe_file, f"{self.root}/{name}", content)

@@ -41,3 +41,11 @@ def test_a_copy_that_was_damaged_here_is_fetched_again(objects: Objects, release
     objects.bundle(version)
     (objects.cache / version / "model.onnx").write_bytes(b"")
     open_release(objects.bundle(version))
+
+
+def test_an_act_whose_answer_was_lost_is_not_done_twice(objects: Objects) -> None:
+    objects.create("act", b"mine")
+    objects.create("act", b"mine")  # what a client does on its own when storage is slow
+    with pytest.raises(FileExistsError):
+        objects.create("act", b"another's")
+    assert objects.read("act") == b"mine"
