@@ -56,7 +56,7 @@ class Experiment(NamedTuple):
 class Stops(Protocol):
     """What can end a split: the store."""
 
-    def abort(self, reason: str, who: str) -> object: ...
+    def abort(self, reason: str, who: str, challenger: str) -> object: ...
 
 
 def running(acts: Sequence[Act]) -> Experiment:
@@ -279,7 +279,8 @@ def end_if_worse(found: Mapping[str, Any], store: Stops) -> bool:
     if found["verdict"] != "worse":
         return False
     labelled = [found["arms"][arm]["labelled"] for arm in ANSWERED]
-    store.abort(f"{found['words']}, of {labelled[0]} and {labelled[1]} customers with an outcome", who="monitoring.ab")
+    words = f"{found['words']}, of {labelled[0]} and {labelled[1]} customers with an outcome"
+    store.abort(words, who="monitoring.ab", challenger=found["challenger"])  # not who may have come meanwhile
     return True
 
 
