@@ -113,7 +113,11 @@ def passed(store: Store, log_url: str, version: str, force: bool) -> dict[str, A
     """What the gate says, from a process of its own: it takes all of a core and the memory of several workers."""
     places = {"CHURN_RELEASES": str(store.where), "CHURN_LOG_URL": log_url}
     command = [sys.executable, "-m", "serve.releases", "gate", version, "--json", *(["--force"] if force else [])]
-    said = subprocess.run(command, env=os.environ | places, capture_output=True, text=True, timeout=GATE, check=False)
+    options: dict[str, Any] = {"env": os.environ | places, "capture_output": True, "text": True, "timeout": GATE}
+    try:
+        said = subprocess.run(command, check=False, **options)
+    except subprocess.TimeoutExpired:
+        raise refused(f"the comparison takes longer than {GATE} seconds; promote by python -m serve.releases") from None
     if said.returncode:
         words = [line.removeprefix("serve.releases: ") for line in said.stderr.splitlines()] or ["it did not say why"]
         raise refused("; ".join(words))
