@@ -37,6 +37,8 @@ KNOBS = [
     ("evaluate.seed", 1, ["evaluate"]),
     ("evaluate.baseline", "xgboost", ["evaluate"]),
     ("deploy.golden", 120, ["deploy"]),
+    ("gate.slice_margin", 0.1, []),
+    ("ab.alpha", 0.01, []),
 ]
 
 
