@@ -286,6 +286,8 @@ def add_customer_routes(app: Churn, service: Service) -> None:
 def add_routes(app: Churn, service: Service) -> None:
     """The routes that stay as they are, whatever release answers."""
     for route in admin.routes(service.store, service.log_url):
+        if route.path.startswith(ADMIN) and not service.rules.admin:
+            continue  # the door says that they are off
         app.router.routes.append(route)
         if isinstance(route, JSONRoute):
             app.lane["POST", route.path] = route

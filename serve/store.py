@@ -209,17 +209,21 @@ class Store:
     def _do(self, act: str, version: str | None, reason: str, who: str, change: Change, **more: Any) -> State:
         for _ in range(TRIES):
             with self.files.alone():
-                before = self._last()
+                names = self.files.names(LEDGER)
+                before: State = self._act(names[-1])["state"] if names else EMPTY
                 if (after := change(before)) is None:
                     return before
                 ended = before["shadow" if act == "shadow" else "challenger"]
                 with suppress(FileExistsError):
                     named = version or (after["champion"] if act == "rollback" else ended)
-                    self._append(act, named, reason, who, after, **more)
+                    # the number behind what was read: where there is no lock, it is taken if somebody was faster
+                    self._append(len(names) + 1, act, named, reason, who, after, **more)
                     return after
         raise InputError(f"{self.where}: others act all the time; try again")
 
-    def _append(self, act: str, version: str | None, reason: str, who: str, state: State, **more: Any) -> None:
+    def _append(
+        self, number: int, act: str, version: str | None, reason: str, who: str, state: State, **more: Any
+    ) -> None:
         """Write the act down, then what it comes to."""
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         entry = {
@@ -231,7 +235,6 @@ class Store:
             "state": state,
             **more,
         }
-        number = len(self.files.names(LEDGER)) + 1
         self.files.create(f"{LEDGER}/{act_name(number)}", json.dumps(entry, indent=1).encode() + b"\n")
         try:
             self._write(state)

@@ -76,7 +76,7 @@ def test_the_client_works_as_printed(served: str, tmp_path: Path) -> None:
 
 def test_the_service_s_commands_run(served: str, reproduced: Path) -> None:
     listed = command(reproduced, sys.executable, "-m", "serve.releases", "list")
-    version = listed.split()[-1]
+    version = listed.splitlines()[1].split()[0]
     assert version in (reproduced / "models/release/card.json").read_text()
     command(reproduced, sys.executable, "-m", "serve.releases", "promote", version, "--reason", "as the README says")
     assert "promote" in command(reproduced, sys.executable, "-m", "serve.releases", "history")
