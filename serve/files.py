@@ -56,7 +56,8 @@ class Folder:
 
     def names(self, below: str) -> list[str]:
         try:
-            return sorted(file.name for file in (self.path / below).iterdir() if not file.name.startswith("."))
+            listed = os.listdir(self.path / below)  # noqa: PTH208, five times a second, and a Path costs three times as much
+            return sorted(name for name in listed if not name.startswith("."))
         except FileNotFoundError:
             return []
 

@@ -8,6 +8,7 @@ import getpass
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ log = logging.getLogger("serve.store")
 
 STATE = "state.json"
 LEDGER = "ledger"  # a folder: 00000001.json is the first act
+ACT = re.compile(r"[0-9]{8}\.json")
+PARTS = {"at", "who", "act", "version", "reason", "state"}
 TRIES = 20  # to be the next in the ledger, where there is no lock
 
 
@@ -70,13 +73,13 @@ class Store:
 
     def position(self) -> str:
         """The last act's name, which changes with every act."""
-        return next(reversed(self.files.names(LEDGER)), "")
+        return next(reversed(self._names()), "")
 
     def history(self) -> list[dict[str, Any]]:
         """Every act, the oldest first: at, who, act, version, reason, the state it left; a promotion's gate too."""
-        names = self.files.names(LEDGER)
+        names = self._names()
         expected = map(act_name, range(1, len(names) + 1))
-        if lacking := next((name for name in expected if name not in names), None):
+        if lacking := next((wanted for wanted, name in zip(expected, names, strict=True) if name != wanted), None):
             raise InputError(f"{self.where}/{LEDGER} lacks {lacking}; restore the file")
         return [self._act(name) for name in names]
 
@@ -209,7 +212,7 @@ class Store:
     def _do(self, act: str, version: str | None, reason: str, who: str, change: Change, **more: Any) -> State:
         for _ in range(TRIES):
             with self.files.alone():
-                names = self.files.names(LEDGER)
+                names = self._names()
                 before: State = self._act(names[-1])["state"] if names else EMPTY
                 if (after := change(before)) is None:
                     return before
@@ -217,7 +220,7 @@ class Store:
                 with suppress(FileExistsError):
                     named = version or (after["champion"] if act == "rollback" else ended)
                     # the number behind what was read: where there is no lock, it is taken if somebody was faster
-                    self._append(len(names) + 1, act, named, reason, who, after, **more)
+                    self._append(int(names[-1][:8]) + 1 if names else 1, act, named, reason, who, after, **more)
                     return after
         raise InputError(f"{self.where}: others act all the time; try again")
 
@@ -241,12 +244,24 @@ class Store:
         except (InputError, OSError) as error:  # the act is done: who is told that it failed does it twice
             log.warning("%s/%s can't be written, the ledger counts: %s", self.where, STATE, error)
 
+    def _names(self) -> list[str]:
+        """Acts alone: an editor's copy beside one is none."""
+        return [name for name in self.files.names(LEDGER) if ACT.fullmatch(name)]
+
     def _act(self, name: str) -> dict[str, Any]:
         if name not in self._acts:
             try:
-                self._acts[name] = json.loads(self.files.read(f"{LEDGER}/{name}"))
+                act = json.loads(self.files.read(f"{LEDGER}/{name}"))
             except ValueError as error:
                 raise InputError(f"{self.where}/{LEDGER}/{name} is not JSON: {error}; restore the file") from None
+            if not (
+                isinstance(act, dict)
+                and act.keys() >= PARTS
+                and isinstance(act["state"], dict)
+                and EMPTY.keys() == act["state"].keys()
+            ):
+                raise InputError(f"{self.where}/{LEDGER}/{name} is no act; restore the file")
+            self._acts[name] = act
         return self._acts[name]
 
     def _last(self) -> State:

@@ -402,6 +402,8 @@ def test_an_act_whose_state_file_a_crash_kept_back_counts(
     ("harm", "words"),
     [
         (lambda ledger: (ledger / "00000002.json").write_text("nonsense"), "00000002.json is not JSON: .+; restore"),
+        (lambda ledger: (ledger / "00000002.json").write_text("[]"), "00000002.json is no act; restore"),
+        (lambda ledger: (ledger / "00000002.json").write_text('{"act": "add"}'), "00000002.json is no act; restore"),
         (lambda ledger: (ledger / "00000001.json").unlink(), "lacks 00000001.json; restore the file"),
     ],
 )
@@ -413,6 +415,15 @@ def test_a_ledger_broken_by_hand_is_one_clear_sentence(
     with pytest.raises(InputError, match=words) as error:
         Store(store.where).history()
     assert "\n" not in str(error.value)
+
+
+def test_what_lies_in_the_ledger_and_is_no_act_neither_counts_nor_leaves_a_gap(store: Store, released: Path) -> None:
+    version = store.add(released, "r")
+    for name in ("00000001.json~", "00000001.json.orig", "notes.txt"):
+        (store.where / LEDGER / name).write_text("mine")
+    store.promote(version, "r")
+    assert [act["act"] for act in Store(store.where).history()] == ["add", "promote"]
+    assert Store(store.where).champion().name == version
 
 
 def test_people_who_act_at_once_wait_for_each_other(store: Store, released: Path, tmp_path: Path) -> None:
