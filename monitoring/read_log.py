@@ -61,19 +61,21 @@ def flagged(prediction: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((prediction == "churn", 1), else_=0)
 
 
-def with_outcomes(rows: CTE, *columns: ColumnElement[Any]) -> Select[Any]:
+def with_outcomes(rows: CTE, *columns: ColumnElement[Any], before: datetime | None = None) -> Select[Any]:
     """Those columns of `rows` (which have id, at, customer_id, request_id), in the order of ids, churned, observed_at.
 
     An outcome is what was observed last, of the customer or of the request, and not before the prediction was made;
-    of the same moment the customer's counts. Both are NULL where nothing is known.
+    of the same moment the customer's counts. Both are NULL where nothing is known. With `before` it is what had been
+    observed before then.
     """
     found = {name: outcomes.alias(f"of_{name}") for name in NAMES}
     statement = select(*columns, *_later(*found.values())).select_from(rows)
     for name, other in (NAMES, NAMES[::-1]):
         known, o = outcomes.alias(f"known_of_{name}").c, found[name].c
         # a seek in the primary key for each row: a join of all outcomes of all rows would have to be sorted
+        in_time = [] if before is None else [known.observed_at < before]
         last = select(func.max(known.observed_at)).where(
-            known[name] == rows.c[name], known[other] == "", known.observed_at >= rows.c.at
+            known[name] == rows.c[name], known[other] == "", known.observed_at >= rows.c.at, *in_time
         )
         is_it = (o[name] == rows.c[name]) & (o[other] == "") & (o.observed_at == last.scalar_subquery())
         statement = statement.outerjoin(found[name], is_it & (rows.c[name] != ""))

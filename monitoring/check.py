@@ -1,0 +1,76 @@
+"""A look at production now: the champion's latest answers, the drift of its inputs, and how good it is.
+
+`python -m monitoring.check [--json] [--end TIME] [--html FOLDER]` reads the log and prints the verdict with its
+reasons. Exit status 0: healthy, or nothing worse than a warning; 1: a threshold is crossed; 2: it could not tell, for
+there is no log, no champion or there are too few customers. `dvc repro monitoring/dvc.yaml` does the same in two steps,
+for a window that can be looked at again.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from churn.params import read_params, read_section
+from churn.script import InputError, run
+from monitoring.layout import as_json, row
+from monitoring.page import known, performance, title
+from monitoring.read_log import open_log
+from monitoring.report import report, write_report
+from monitoring.snapshot import Snapshot, champion, snapshot
+
+log = logging.getLogger("monitoring.check")
+
+STATUS = {"healthy": 0, "warn": 0, "breach": 1, "unknown": 2}
+
+
+def take(end: datetime | None) -> Snapshot:
+    knobs = read_params("monitoring.snapshot", snapshot) | {"end": end or "now"}
+    release = champion()
+    with open_log() as connection:
+        return snapshot(connection, release, datetime.now(UTC), **knobs)
+
+
+def no_answer(error: InputError) -> dict[str, Any]:
+    """The report where there is nothing to look at."""
+    return {"verdict": "unknown", "reasons": [{"id": "nothing_to_see", "level": "unknown", "words": str(error)}]}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The report for people."""
+    lines = [f"{reason['level']}: {reason['words']}" for reason in found["reasons"]]
+    if "window" in found:
+        lines = [title(found), "", row("", "estimated", "by outcomes", "minus estimated")]
+        lines += [row(*cells) for cells in performance(found)]
+        if drift := found["drift"]:
+            lines += ["", f"{len(drift['drifted'])} of {len(drift['features'])} inputs drifted ({drift['share']:.0%}); "
+                      f"the probabilities moved by {drift['prediction']:.3f} standard deviations"]  # fmt: skip
+        lines += [known(found), "", *(f"{reason['level']}: {reason['words']}" for reason in found["reasons"])]
+    lines.append(f"verdict: {found['verdict']}")
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m monitoring.check", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--end", type=datetime.fromisoformat, help="of the window; now, where left out")
+    parser.add_argument("--html", type=Path, metavar="FOLDER", help="write check.json, report.html and drift.html, too")
+    given = parser.parse_args()
+    knobs, money = read_params("monitoring.report", report), read_section("profit")
+    try:
+        made = report(take(given.end), money, **knobs)
+    except InputError as error:
+        found = no_answer(error)
+    else:
+        found = made.found
+        if given.html:
+            write_report(made, *(given.html / name for name in ("check.json", "report.html", "drift.html")))
+    sys.stdout.write(as_json(found) if given.json else table(found))
+    sys.exit(STATUS[found["verdict"]])
+
+
+if __name__ == "__main__":
+    run(main, "monitoring.check")

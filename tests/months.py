@@ -1,0 +1,57 @@
+"""Months of the simulated operator as a release sees them: what the monitoring is measured on."""
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from churn.release import REFERENCE
+from churn.scorer import Scorer
+from churn.scores import Weighted
+from monitoring.snapshot import Snapshot, as_columns
+from stages.deploy import records
+from stages.simulate import leaving, simulate
+
+BEGINS = 2  # the month, counted from 0, in which a drift begins
+
+
+def month(seed: int, customers: int, drift: float = 0.0, concept: float = 0.0) -> pd.DataFrame:
+    """The month in which the drift begins, as `simulate` gives it."""
+    months = dict(months=BEGINS + 1, start=date(2026, 1, 1), drift_month=BEGINS, concept_month=BEGINS)
+    drawn = pd.concat(simulate(customers=customers, seed=seed, drift=drift, concept=concept, **months))  # type: ignore[arg-type]
+    return drawn[drawn["snapshot_date"] == drawn["snapshot_date"].max()].reset_index(drop=True)
+
+
+def sent(scorer: Scorer, customers: pd.DataFrame) -> list[dict[str, Any]]:
+    """The customers as a client would send them."""
+    columns = customers[[column.name for column in scorer.release.schema.columns]].copy()
+    for column in scorer.release.schema.columns:
+        if column.type == "boolean":
+            columns[column.name] = columns[column.name].astype("str").isin(["Yes", "1"])
+        elif column.type == "category":
+            columns[column.name] = columns[column.name].astype("str")
+    return records(columns)
+
+
+def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snapshot:
+    """A snapshot of a month whose outcomes are all known."""
+    rows = sent(scorer, customers)
+    p = scorer.probabilities(rows)
+    flagged = (p >= scorer.release.card["threshold"]["value"]).astype("float64")
+    answers = pd.DataFrame({"p": p, "flagged": flagged})
+    day = {key: "2026-03-01T00:00:00+00:00" for key in ("start", "end", "cohort_start", "cohort_end")}
+    return Snapshot(
+        {"model_version": scorer.release.version, **day},
+        answers,
+        answers.assign(churned=(customers["churned"] == "Yes").astype("float64")),
+        as_columns(rows[:sample], scorer.release.schema).assign(churn_probability=p[:sample]),
+        pd.read_parquet(scorer.release.folder / REFERENCE),
+        scorer.release.card,
+    )
+
+
+def true_auc(customers: pd.DataFrame, p: np.ndarray, concept: float = 0.0) -> float:
+    """The ROC AUC of p that is expected of these customers, by the chance with which the simulation lets each leave."""
+    chance = leaving(customers, concept)
+    return float(Weighted(chance, p).ranking(np.ones((1, len(p))))["roc_auc"][0])
