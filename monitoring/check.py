@@ -20,7 +20,8 @@ from monitoring.layout import as_json, row
 from monitoring.page import known, performance, title
 from monitoring.read_log import open_log
 from monitoring.report import report, write_report
-from monitoring.snapshot import Snapshot, champion, snapshot
+from monitoring.snapshot import champion, snapshot
+from monitoring.snapshot_files import Snapshot
 
 log = logging.getLogger("monitoring.check")
 

@@ -21,7 +21,7 @@ from monitoring.layout import as_json
 from monitoring.page import page
 from monitoring.quality import quality, summary
 from monitoring.realised import concept_drift, realised, selection
-from monitoring.snapshot import Snapshot, read_snapshot
+from monitoring.snapshot_files import Snapshot, read_snapshot
 from monitoring.verdict import Limits, judge, verdict
 
 log = logging.getLogger("monitoring.report")

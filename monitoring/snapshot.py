@@ -5,9 +5,7 @@ old enough for outcomes), sample.parquet (customers as they were sent, some of t
 champion's reference.parquet and card.json: all that a report needs, so that it can be made again.
 """
 
-import json
 import logging
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,10 +17,11 @@ from pydantic import Field
 from sqlalchemy import Connection, case, func, select
 
 from churn.params import read_params
-from churn.release import CARD, REFERENCE, Release, open_release
+from churn.release import REFERENCE, Release, open_release
 from churn.schema import Schema
-from churn.script import replacing, run, write_json
+from churn.script import run
 from monitoring.read_log import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
+from monitoring.snapshot_files import Snapshot, write_snapshot
 from serve.log import predictions
 from serve.settings import read_settings
 from serve.store import Store
@@ -30,7 +29,6 @@ from serve.store import Store
 log = logging.getLogger("monitoring.snapshot")
 
 IDS = 500  # that one query asks for
-ANSWERS, COHORT, SAMPLE, WINDOW = "answers.parquet", "cohort.parquet", "sample.parquet", "window.json"
 
 
 class Window(NamedTuple):
@@ -40,17 +38,6 @@ class Window(NamedTuple):
     end: datetime
     cohort_start: datetime
     cohort_end: datetime
-
-
-class Snapshot(NamedTuple):
-    """What a report is made of; the frames as `read_customers` and `read_sample` give them."""
-
-    window: dict[str, Any]
-    answers: pd.DataFrame
-    cohort: pd.DataFrame
-    sample: pd.DataFrame
-    reference: pd.DataFrame
-    card: dict[str, Any]
 
 
 def window(now: datetime, *, end: datetime | Literal["now", "today"], days: float, delay: float) -> Window:
@@ -146,28 +133,12 @@ def champion() -> Release:
     return open_release(Store(read_settings().releases).champion())
 
 
-def read_snapshot(folder: Path) -> Snapshot:
-    frames = {name: pd.read_parquet(folder / name) for name in (ANSWERS, COHORT, SAMPLE, REFERENCE)}
-    content = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in (WINDOW, CARD)}
-    return Snapshot(content[WINDOW], frames[ANSWERS], frames[COHORT], frames[SAMPLE], frames[REFERENCE], content[CARD])
-
-
-def write_snapshot(taken: Snapshot, release: Release, folder: Path) -> None:
-    for name, frame in ((ANSWERS, taken.answers), (COHORT, taken.cohort), (SAMPLE, taken.sample)):
-        with replacing(folder / name) as temporary:
-            frame.to_parquet(temporary, index=False)
-    for name in (REFERENCE, CARD):
-        with replacing(folder / name) as temporary:
-            shutil.copy(release.folder / name, temporary)
-    write_json(folder / WINDOW, taken.window)
-
-
 def main(folder: Path = Path("monitoring/data")) -> None:
     knobs = read_params("monitoring.snapshot", snapshot)
     release = champion()
     with open_log() as connection:
         taken = snapshot(connection, release, datetime.now(UTC), **knobs)
-    write_snapshot(taken, release, folder)
+    write_snapshot(taken, release.folder, folder)
     log.info(
         "wrote %s: %d customers of %s from %s to %s, %d of them as they were sent; cohort of %d, %d with an outcome",
         folder, len(taken.answers), release.version, taken.window["start"], taken.window["end"], len(taken.sample),

@@ -9,7 +9,8 @@ import pandas as pd
 from churn.release import REFERENCE
 from churn.scorer import Scorer
 from churn.scores import Weighted
-from monitoring.snapshot import Snapshot, as_columns
+from monitoring.snapshot import as_columns
+from monitoring.snapshot_files import Snapshot
 from stages.deploy import records
 from stages.simulate import leaving, simulate
 
@@ -18,7 +19,7 @@ BEGINS = 2  # the month, counted from 0, in which a drift begins
 
 def month(seed: int, customers: int, drift: float = 0.0, concept: float = 0.0) -> pd.DataFrame:
     """The month in which the drift begins, as `simulate` gives it."""
-    months = dict(months=BEGINS + 1, start=date(2026, 1, 1), drift_month=BEGINS, concept_month=BEGINS)
+    months = {"months": BEGINS + 1, "start": date(2026, 1, 1), "drift_month": BEGINS, "concept_month": BEGINS}
     drawn = pd.concat(simulate(customers=customers, seed=seed, drift=drift, concept=concept, **months))  # type: ignore[arg-type]
     return drawn[drawn["snapshot_date"] == drawn["snapshot_date"].max()].reset_index(drop=True)
 
@@ -40,7 +41,7 @@ def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snap
     p = scorer.probabilities(rows)
     flagged = (p >= scorer.release.card["threshold"]["value"]).astype("float64")
     answers = pd.DataFrame({"p": p, "flagged": flagged})
-    day = {key: "2026-03-01T00:00:00+00:00" for key in ("start", "end", "cohort_start", "cohort_end")}
+    day = dict.fromkeys(("start", "end", "cohort_start", "cohort_end"), "2026-03-01T00:00:00+00:00")
     return Snapshot(
         {"model_version": scorer.release.version, **day},
         answers,

@@ -122,7 +122,7 @@ def closure(path: str) -> set[str]:
     while waiting:
         found.add(current := waiting.pop())
         files = {f"{module.replace('.', '/')}.py" for module in modules(current)}
-        waiting += sorted(files & {*SCRIPTS, *SERVICE} - found)
+        waiting += sorted(files & {*SCRIPTS, *SERVICE, *WATCH} - found)
     return found
 
 

@@ -1,0 +1,40 @@
+"""The files between the stages snapshot and report: all that a report is made of, so that it can be made again."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from churn.release import CARD, REFERENCE
+from churn.script import replacing, write_json
+
+ANSWERS, COHORT, SAMPLE, WINDOW = "answers.parquet", "cohort.parquet", "sample.parquet", "window.json"
+
+
+class Snapshot(NamedTuple):
+    """What a report is made of; customers are rows."""
+
+    window: dict[str, Any]  # model_version; start, end, cohort_start, cohort_end in ISO 8601
+    answers: pd.DataFrame  # of the window: p, flagged (0 or 1)
+    cohort: pd.DataFrame  # of one old enough for outcomes: p, flagged, churned (NaN where not known)
+    sample: pd.DataFrame  # of the window's: the schema's columns as they were sent, churn_probability
+    reference: pd.DataFrame  # the champion's
+    card: dict[str, Any]
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    frames = {name: pd.read_parquet(folder / name) for name in (ANSWERS, COHORT, SAMPLE, REFERENCE)}
+    content = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in (WINDOW, CARD)}
+    return Snapshot(content[WINDOW], frames[ANSWERS], frames[COHORT], frames[SAMPLE], frames[REFERENCE], content[CARD])
+
+
+def write_snapshot(taken: Snapshot, bundle: Path, folder: Path) -> None:
+    for name, frame in ((ANSWERS, taken.answers), (COHORT, taken.cohort), (SAMPLE, taken.sample)):
+        with replacing(folder / name) as temporary:
+            frame.to_parquet(temporary, index=False)
+    for name in (REFERENCE, CARD):
+        with replacing(folder / name) as temporary:
+            shutil.copy(bundle / name, temporary)
+    write_json(folder / WINDOW, taken.window)
