@@ -60,10 +60,10 @@ def main() -> None:
     parser.add_argument("--end", type=datetime.fromisoformat, help="of the window; now, where left out")
     parser.add_argument("--html", type=Path, metavar="FOLDER", help="write check.json, report.html and drift.html, too")
     given = parser.parse_args()
-    knobs, money = read_params("monitoring.report", report), read_section("profit")
     try:
+        knobs, money = read_params("monitoring.report", report), read_section("profit")
         made = report(take(given.end), money, **knobs)
-    except InputError as error:
+    except InputError as error:  # else exit status 1, which says that a threshold is crossed
         found = no_answer(error)
     else:
         found = made.found

@@ -22,16 +22,13 @@ REALISED = ("roc_auc", "brier", "churn_rate", "profit_per_customer")
 
 
 def selection(p: np.ndarray, is_known: np.ndarray) -> float:
-    """By how many standard deviations customers with a known outcome have other probabilities than those without.
+    """By how many standard deviations the probabilities of customers with a known outcome differ from everybody's.
 
     Where only leavers are reported, or only those who were offered something, it is far from 0.
     """
-    known, other = p[is_known], p[~is_known]
-    spread = float(p.std())
-    if not len(known) or not len(other) or not spread:
+    if not is_known.any() or np.ptp(p) == 0:
         return 0.0
-    # those without weigh as much as they are: one of a thousand who is other is nobody's bias
-    return float((known.mean() - p.mean()) / spread)
+    return float((p[is_known].mean() - p.mean()) / p.std())
 
 
 def realised(

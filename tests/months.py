@@ -1,18 +1,21 @@
 """Months of the simulated operator as a release sees them: what the monitoring is measured on."""
 
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sqlalchemy import Engine
 
 from churn.release import REFERENCE
 from churn.scorer import Scorer
 from churn.scores import Weighted
 from monitoring.snapshot import as_columns
 from monitoring.snapshot_files import Snapshot
+from serve.log import first_id
 from stages.deploy import records
 from stages.simulate import leaving, simulate
+from tests.watched import fill, prediction
 
 BEGINS = 2  # the month, counted from 0, in which a drift begins
 
@@ -56,3 +59,23 @@ def true_auc(customers: pd.DataFrame, p: np.ndarray, concept: float = 0.0) -> fl
     """The ROC AUC of p that is expected of these customers, by the chance with which the simulation lets each leave."""
     chance = leaving(customers, concept)
     return float(Weighted(chance, p).ranking(np.ones((1, len(p))))["roc_auc"][0])
+
+
+def log_month(engine: Engine, scorer: Scorer, customers: pd.DataFrame, begin: datetime, known: bool = True) -> None:
+    """Write answers to these customers, evenly spread over 28 days, and where `known` what became of them within the
+    month: leavers are known on the day they leave, all others at the end of the month."""
+    rows, version = sent(scorer, customers), scorer.release.version
+    step, threshold = timedelta(days=28) / len(rows), scorer.release.card["threshold"]["value"]
+    answers, found = [], []
+    for i, (row, p) in enumerate(zip(rows, scorer.probabilities(rows).tolist(), strict=True)):
+        at, customer = begin + i * step, str(customers["customer_id"][i])
+        answers.append(
+            prediction(0, customer, "champion", p, at=at, id=f"{first_id(at)}{i:018x}", features=row,
+                       prediction="churn" if p >= threshold else "no_churn", model_version=version)
+        )  # fmt: skip
+        churned = bool(customers["churned"][i] == "Yes")
+        seen = at + timedelta(days=1 + 28 * (i % 97) / 97 if churned else 29)
+        found.append(
+            {"customer_id": customer, "request_id": "", "observed_at": seen, "churned": churned, "received_at": seen}
+        )
+    fill(engine, answers, found if known else [])
