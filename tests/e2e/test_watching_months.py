@@ -1,0 +1,46 @@
+"""Month after month of the simulated operator: no alarm where nothing changed, one in the month in which it did."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from churn.params import read_params, read_section
+from churn.scorer import Scorer
+from monitoring.report import report
+from tests.conftest import ROOT
+from tests.months import month, taken, true_auc
+
+pytestmark = pytest.mark.e2e
+
+SEEDS = range(20)
+CUSTOMERS = 7_043
+ALLOWED = 1  # of the seeds may go wrong
+WORLDS = {
+    "steady": ({}, set()),
+    "input drift": ({"drift": 0.5}, {"input_drift", "prediction_drift"}),
+    "concept drift": ({"concept": 1.0}, {"concept_drift"}),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_what_changed_is_found_in_its_month_and_nothing_else(world: str, reproduced: Path) -> None:
+    knobs = read_params("monitoring.report", report, ROOT / "params.yaml") | {"resamples": 200}
+    money, scorer = read_section("profit", ROOT / "params.yaml"), Scorer.open(reproduced / "models/release")
+    change, expected = WORLDS[world]
+    wrong, off, trusted = [], [], []
+    for seed in SEEDS:
+        customers = month(1_000 + seed, CUSTOMERS, **change)
+        seen = taken(scorer, customers)
+        found = report(seen, money, **knobs).found
+        breaches = {reason["id"] for reason in found["reasons"] if reason["level"] == "breach"}
+        if not (breaches & expected if expected else not breaches):
+            wrong.append((seed, found["reasons"]))
+        truth = true_auc(customers, seen.answers["p"].to_numpy(), change.get("concept", 0.0))
+        off.append(abs(found["estimated"]["roc_auc"] - truth))
+        trusted.append(found["estimated"]["trusted"])
+    assert len(wrong) <= ALLOWED, wrong
+    if world == "concept drift":
+        assert min(off) > 0.1 and sum(trusted) <= ALLOWED
+    else:
+        assert np.max(off) < 0.02 and sum(trusted) >= len(SEEDS) - ALLOWED

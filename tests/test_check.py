@@ -1,0 +1,74 @@
+"""`python -m monitoring.check` on a log, a store and a release: what it prints, and its exit status."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from churn.scorer import Scorer
+from monitoring import check
+from serve.store import Store
+from tests.months import log_month, month
+from tests.watched import empty_log
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, elsewhere: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Call the command on the log and the store in the new folder `releases`; exit status and output."""
+    elsewhere({"monitoring.report.resamples": 100})
+    monkeypatch.setenv("CHURN_RELEASES", str(tmp_path / "releases"))
+    monkeypatch.delenv("CHURN_LOG_URL", raising=False)
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["monitoring.check", *words])
+        with pytest.raises(SystemExit) as ended:
+            check.main()
+        return int(ended.value.code or 0), capsys.readouterr().out
+
+    return call
+
+
+def test_without_a_champion_or_a_log_it_could_not_tell(command: Command, tmp_path: Path, released: Path) -> None:
+    status, said = command()
+    assert (status, "no champion" in said) == (2, True)
+    store = Store(tmp_path / "releases")
+    store.promote(store.add(released, "test"), "test")
+    status, said = command("--json")
+    assert (status, json.loads(said)["verdict"]) == (2, "unknown")
+    assert "no log" in said
+    empty_log(tmp_path / "releases").dispose()
+    status, said = command("--json")
+    assert (status, json.loads(said)["reasons"][0]["id"]) == (2, "too_few_customers")
+
+
+def test_wrong_params_are_no_breach(command: Command, elsewhere: Callable[..., Path]) -> None:
+    elsewhere({"monitoring.report.alfa": 1})
+    status, said = command()
+    assert (status, "has no knob 'alfa'" in said) == (2, True)
+
+
+def test_a_new_world_in_the_log_is_a_breach_for_people_and_programs(
+    command: Command, tmp_path: Path, released: Path
+) -> None:
+    store = Store(tmp_path / "releases")
+    store.promote(store.add(released, "test"), "test")
+    scorer, engine = Scorer.open(released), empty_log(tmp_path / "releases")
+    log_month(engine, scorer, month(1, 1_000, concept=1.0), datetime(2026, 1, 1, tzinfo=UTC))
+    log_month(engine, scorer, month(2, 1_000, drift=0.5), datetime(2026, 2, 1, tzinfo=UTC), known=False)
+    engine.dispose()
+    status, said = command("--end", "2026-03-02", "--json", "--html", str(tmp_path / "pages"))
+    found = json.loads(said)
+    assert (status, found["verdict"], found["customers"]) == (1, "breach", 1_000)
+    assert {"concept_drift", "prediction_drift"} <= {reason["id"] for reason in found["reasons"]}
+    assert found["cohort"]["known"] == 1 and found["estimated"]["trusted"] is False
+    assert json.loads((tmp_path / "pages/check.json").read_text()) == found
+    status, said = command("--end", "2026-03-02")
+    assert (status, said.splitlines()[-1]) == (1, "verdict: breach")
+    assert "not to be trusted" in said
