@@ -35,7 +35,7 @@ def take(end: datetime | None) -> Snapshot:
         return snapshot(connection, release, datetime.now(UTC), **knobs)
 
 
-def no_answer(error: InputError) -> dict[str, Any]:
+def no_answer(error: Exception) -> dict[str, Any]:
     """The report where there is nothing to look at."""
     return {"verdict": "unknown", "reasons": [{"id": "nothing_to_see", "level": "unknown", "words": str(error)}]}
 
@@ -63,12 +63,11 @@ def main() -> None:
     try:
         knobs, money = read_params("monitoring.report", report), read_section("profit")
         made = report(take(given.end), money, **knobs)
-    except InputError as error:  # else exit status 1, which says that a threshold is crossed
-        found = no_answer(error)
-    else:
         found = made.found
         if given.html:
             write_report(made, *(given.html / name for name in ("check.json", "report.html", "drift.html")))
+    except (InputError, OSError) as error:  # else exit status 1, which says that a threshold is crossed
+        found = no_answer(error)
     sys.stdout.write(as_json(found) if given.json else table(found))
     sys.exit(STATUS[found["verdict"]])
 
