@@ -2,8 +2,9 @@
 
 `python -m monitoring.check [--json] [--end TIME] [--html FOLDER]` reads the log and prints the verdict with its
 reasons. Exit status 0: healthy, or nothing worse than a warning; 1: a threshold is crossed; 2: it could not tell, for
-there is no log, no champion or there are too few customers. `dvc repro monitoring/dvc.yaml` does the same in two steps,
-for a window that can be looked at again.
+there is no log, no champion or there are too few customers. What it found is kept in the log, for the service's
+/metrics and for pages; but not with --end, since a look back is no news. `dvc repro monitoring/dvc.yaml` does the same
+in two steps, for a window that can be looked at again, and keeps nothing in the log.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 
 from churn.params import read_params, read_section
 from churn.script import InputError, run
+from monitoring.checks import record
 from monitoring.layout import as_json, row
 from monitoring.page import known, performance, title
 from monitoring.read_log import open_log
@@ -33,6 +35,15 @@ def take(end: datetime | None) -> Snapshot:
     release = champion()
     with open_log() as connection:
         return snapshot(connection, release, datetime.now(UTC), **knobs)
+
+
+def keep(found: Mapping[str, Any]) -> None:
+    """Record it in the log; one that can't be written now is no reason to say less."""
+    try:
+        with open_log() as connection:
+            record(connection, datetime.now(UTC), found)
+    except (InputError, OSError) as error:
+        log.warning("this check is not kept: %s", str(error).partition("\n")[0])
 
 
 def no_answer(error: Exception) -> dict[str, Any]:
@@ -68,6 +79,8 @@ def main() -> None:
             write_report(made, *(given.html / name for name in ("check.json", "report.html", "drift.html")))
     except (InputError, OSError) as error:  # else exit status 1, which says that a threshold is crossed
         found = no_answer(error)
+    if not given.end and "window" in found:
+        keep(found)
     sys.stdout.write(as_json(found) if given.json else table(found))
     sys.exit(STATUS[found["verdict"]])
 

@@ -1,4 +1,4 @@
-"""The prediction log: one table of predictions, one of outcomes, in SQLite or PostgreSQL; and old rows removed.
+"""The log, in SQLite or PostgreSQL: a table of predictions, one of outcomes, one of checks; and old rows removed.
 
 `python -m serve.log prune --days 400` removes what is older. The log is where CHURN_LOG_URL says.
 """
@@ -34,6 +34,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    inspect,
     make_url,
     select,
     text,
@@ -105,6 +106,15 @@ outcomes = Table(
     Column("churned", Boolean, nullable=False),
     Column("received_at", Moment, nullable=False),
     Index("outcomes_received_at", "received_at"),
+)
+
+checks = Table(
+    "checks",
+    metadata,
+    Column("at", Moment, primary_key=True),
+    Column("model_version", Text, nullable=False),  # whose answers were looked at
+    Column("verdict", Text, nullable=False),  # healthy, warn, breach, unknown
+    Column("found", JSON, nullable=False),  # the whole report, as `python -m monitoring.check --json` prints it
 )
 
 NAMES = ("customer_id", "request_id")  # an outcome has one of them
@@ -241,7 +251,7 @@ class PredictionLog:
         self._recording = threading.Lock()
         self._last_write = 0.0
         self._stop = threading.Event()
-        self._turn = _turn(self.engine)
+        self._turn = turns(self.engine)
         self._mark = "?" if self.engine.dialect.paramstyle == "qmark" else "%s"
         self._watcher = threading.Thread(target=self._watch, name="log-watcher", daemon=True)
 
@@ -410,7 +420,7 @@ def _logged(connection: Connection, key: str, values: Set[str]) -> set[str]:
     return {found for c in chunks for found in connection.scalars(named.where(column.in_(c)))}
 
 
-def _turn(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
+def turns(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
     """One writer at a time for SQLite, whose own waiting is sleeping: the next worker in line goes on at once."""
     if engine.dialect.name != "sqlite":
         return nullcontext
@@ -435,11 +445,17 @@ def _turn(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
     return turn
 
 
-def prune(engine: Engine, before: datetime) -> tuple[int, int]:
-    """Remove predictions made, and outcomes received, before that moment; how many of each. In steps, so that the
-    service writes in between."""
-    turn, removed = _turn(engine), {}
-    is_old = {predictions: predictions.c.id < first_id(before), outcomes: outcomes.c.received_at < before}
+def prune(engine: Engine, before: datetime) -> dict[str, int]:
+    """Remove predictions and checks made, and outcomes received, before that moment; how many of each table. In steps,
+    so that the service writes in between."""
+    turn, removed = turns(engine), {}
+    is_old = {
+        predictions: predictions.c.id < first_id(before),
+        outcomes: outcomes.c.received_at < before,
+        checks: checks.c.at < before,
+    }
+    if not has_checks(engine):
+        del is_old[checks]
     for table in is_old:
         keys = list(table.primary_key)
         old = select(*keys).where(is_old[table]).limit(STEP)
@@ -451,13 +467,18 @@ def prune(engine: Engine, before: datetime) -> tuple[int, int]:
             if n < STEP:
                 break
             log.info("%d %s removed so far", removed[table.name], table.name)
-    return removed["predictions"], removed["outcomes"]
+    return removed
+
+
+def has_checks(database: Engine | Connection) -> bool:
+    """False for a log that no service opened since there are checks."""
+    return inspect(database).has_table(checks.name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m serve.log", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("prune", help="remove predictions and outcomes older than a number of days")
+    command = commands.add_parser("prune", help="remove predictions, outcomes and checks older than a number of days")
     command.add_argument("--days", type=float, required=True, help="how many days are kept")
     days = parser.parse_args().days
     if not 0 <= days < 36500:
@@ -466,11 +487,11 @@ def main() -> None:
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
         raise InputError(f"there is no log {engine.url.database}; say where it is by CHURN_LOG_URL or CHURN_RELEASES")
     try:
-        n_predictions, n_outcomes = prune(engine, datetime.now(UTC) - timedelta(days=days))
+        removed = prune(engine, datetime.now(UTC) - timedelta(days=days))
     except (SQLAlchemyError, TimeoutError) as error:
         where = engine.url.set(query={}).render_as_string()  # which hides a password, but not one of the query
         raise InputError(f"the log {where}: {first_line(error)}") from None
-    log.info("removed %d predictions and %d outcomes older than %g days", n_predictions, n_outcomes, days)
+    log.info("removed %s older than %g days", ", ".join(f"{n} {name}" for name, n in removed.items()), days)
 
 
 if __name__ == "__main__":

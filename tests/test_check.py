@@ -1,5 +1,6 @@
 """`python -m monitoring.check` on a log, a store and a release: what it prints, and its exit status."""
 
+import fcntl
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import pytest
 
 from churn.scorer import Scorer
 from monitoring import check
+from monitoring.checks import Check, latest
+from serve.log import connect
 from serve.store import Store
 from tests.months import log_month, month
 from tests.watched import empty_log
@@ -46,6 +49,44 @@ def test_without_a_champion_or_a_log_it_could_not_tell(command: Command, tmp_pat
     empty_log(tmp_path / "releases").dispose()
     status, said = command("--json")
     assert (status, json.loads(said)["reasons"][0]["id"]) == (2, "too_few_customers")
+
+
+def recorded(folder: Path) -> list[Check]:
+    engine = connect(f"sqlite:///{folder / 'log.db'}")
+    with engine.connect() as connection:
+        found = latest(connection, datetime(2026, 1, 1, tzinfo=UTC))
+    engine.dispose()
+    return found
+
+
+def test_news_is_kept_in_the_log_and_a_look_back_is_not(command: Command, tmp_path: Path, released: Path) -> None:
+    store = Store(tmp_path / "releases")
+    store.promote(store.add(released, "test"), "test")
+    folder = tmp_path / "releases"
+    empty_log(folder).dispose()
+    command("--end", "2026-03-02")
+    assert recorded(folder) == []
+    before = datetime.now(UTC)
+    said = json.loads(command("--json")[1])
+    (check,) = recorded(folder)
+    assert (check.found, check.verdict, check.model_version) == (said, "unknown", store.state()["champion"])
+    assert before < check.at < datetime.now(UTC)
+
+
+def test_a_check_that_can_t_be_kept_is_a_warning_and_no_other_answer(
+    command: Command, tmp_path: Path, released: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path / "releases")
+    store.promote(store.add(released, "test"), "test")
+    folder = tmp_path / "releases"
+    empty_log(folder).dispose()
+    monkeypatch.setattr("serve.log.WAIT", 0.02)
+    with (folder / "log.db.turn").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        status, said = command("--json")
+    assert (status, json.loads(said)["verdict"]) == (2, "unknown")
+    assert caplog.messages == ["this check is not kept: another process holds the lock"]
+    assert recorded(folder) == []
 
 
 def test_wrong_params_are_no_breach(command: Command, elsewhere: Callable[..., Path]) -> None:

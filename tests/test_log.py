@@ -18,6 +18,7 @@ from serve.log import (
     LogFull,
     PredictionLog,
     Row,
+    checks,
     connect,
     first_id,
     moment,
@@ -234,9 +235,11 @@ def test_the_past_is_removed_and_nothing_else(log: PredictionLog, monkeypatch: p
     with log.engine.begin() as connection:
         past = {"customer_id": "e", "request_id": "", "observed_at": NOW, "churned": True}
         connection.execute(insert(outcomes), [past | {"received_at": NOW - timedelta(days=1)}])
-    assert prune(log.engine, NOW) == (25, 1)
+        report = {"model_version": "v", "verdict": "healthy", "found": {}}
+        connection.execute(insert(checks), [report | {"at": NOW - timedelta(days=days)} for days in (0, 1, 2)])
+    assert prune(log.engine, NOW) == {"predictions": 25, "outcomes": 1, "checks": 2}
     assert [found.request_id for found in rows(log)] == ["kept"]
-    assert prune(log.engine, NOW) == (0, 0)
+    assert set(prune(log.engine, NOW).values()) == {0}
 
 
 def test_close_leaves_every_row(url: str, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_the_command_removes_what_is_old(tmp_path: Path) -> None:
     log.open()
     log.write([row("old", id="0" * 30), row("new")])
     assert command(tmp_path, "prune", "--days", "400") == (
-        0, "serve.log: removed 1 predictions and 0 outcomes older than 400 days\n",
+        0, "serve.log: removed 1 predictions, 0 outcomes, 0 checks older than 400 days\n",
     )  # fmt: skip
     assert [found.request_id for found in rows(log)] == ["new"]
     log.close()

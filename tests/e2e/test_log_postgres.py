@@ -23,6 +23,6 @@ def url(database: Postgres) -> str:
     """An empty database."""
     engine = connect(database.url)
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS predictions, outcomes"))
+        connection.execute(text("DROP TABLE IF EXISTS predictions, outcomes, checks"))
     engine.dispose()
     return database.url

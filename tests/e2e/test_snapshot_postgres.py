@@ -23,7 +23,7 @@ def engine(database: Postgres) -> Iterator[Engine]:
     """An empty log."""
     log = connect(database.url)
     with log.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS predictions, outcomes"))
+        connection.execute(text("DROP TABLE IF EXISTS predictions, outcomes, checks"))
     create_tables(log)
     yield log
     log.dispose()

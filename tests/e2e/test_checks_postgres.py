@@ -1,0 +1,8 @@
+"""The tests of the checks once more, on a log in PostgreSQL."""
+
+import pytest
+
+from tests.e2e.test_snapshot_postgres import database, engine  # noqa: F401
+from tests.test_checks import *  # noqa: F403
+
+pytestmark = pytest.mark.e2e
