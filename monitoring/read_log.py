@@ -6,7 +6,6 @@ The database reduces and matches; what comes over is one row for each that is as
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,30 +24,20 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
-from churn.script import InputError
-from serve.log import NAMES, Moment, connect, first_id, first_line, outcomes, predictions
+from serve.log import NAMES, Moment, first_id, opened, outcomes, predictions
 from serve.settings import read_settings
 
 ANSWERED = ("champion", "challenger")  # the arms whose probability went out
+IDS = 500  # that one query asks for
 CHUNK = 100_000  # rows that are objects of Python at a time
 
 
 @contextmanager
 def open_log() -> Iterator[Connection]:
     """The log of the settings; an InputError where it is not there or its database says no."""
-    engine = connect(read_settings().log)
-    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
-        raise InputError(f"there is no log {engine.url.database}; say where it is by CHURN_LOG_URL or CHURN_RELEASES")
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        where = engine.url.set(query={}).render_as_string()  # which hides a password, but not one of the query
-        raise InputError(f"the log {where}: {first_line(error)}") from None
-    finally:
-        engine.dispose()
+    with opened(read_settings().log) as engine, engine.connect() as connection:
+        yield connection
 
 
 def between(start: datetime, end: datetime | None = None) -> ColumnElement[bool]:

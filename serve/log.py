@@ -154,6 +154,11 @@ def first_id(at: datetime) -> str:
     return f"{int(at.timestamp() * 1_000_000):014x}"
 
 
+def moment_of(name: str) -> datetime:
+    """When the answer of that id was given."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(name[:14], 16))
+
+
 class LogFull(Exception):
     """Neither the database nor the spool takes rows."""
 
@@ -405,6 +410,21 @@ class PredictionLog:
         return sum(any(o[key] in logged[key] for key in NAMES) for o in found)
 
 
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """A log that is there; an InputError where it is not, or its database says no."""
+    engine = connect(url)
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
+        raise InputError(f"there is no log {engine.url.database}; say where it is by CHURN_LOG_URL or CHURN_RELEASES")
+    try:
+        yield engine
+    except (SQLAlchemyError, TimeoutError) as error:
+        where = engine.url.set(query={}).render_as_string()  # which hides a password, but not one of the query
+        raise InputError(f"the log {where}: {first_line(error)}") from None
+    finally:
+        engine.dispose()
+
+
 def first_line(error: Exception) -> str:
     """What the database said, without the statement and its values; of other errors where they come from."""
     if not isinstance(error, SQLAlchemyError | OSError):
@@ -483,14 +503,8 @@ def main() -> None:
     days = parser.parse_args().days
     if not 0 <= days < 36500:
         raise InputError(f"--days is {days:g}; expected 0 to 36500")
-    engine = connect(read_settings().log)
-    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
-        raise InputError(f"there is no log {engine.url.database}; say where it is by CHURN_LOG_URL or CHURN_RELEASES")
-    try:
+    with opened(read_settings().log) as engine:
         removed = prune(engine, datetime.now(UTC) - timedelta(days=days))
-    except (SQLAlchemyError, TimeoutError) as error:
-        where = engine.url.set(query={}).render_as_string()  # which hides a password, but not one of the query
-        raise InputError(f"the log {where}: {first_line(error)}") from None
     log.info("removed %s older than %g days", ", ".join(f"{n} {name}" for name, n in removed.items()), days)
 
 

@@ -19,6 +19,8 @@ from serve import registry
 from serve.gate import passed
 from serve.settings import Settings, read_settings
 from serve.store import State, Store
+from serve.trace import commit_of, trace
+from serve.trace import in_words as traced
 
 log = logging.getLogger("serve.releases")
 
@@ -40,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
             ("rollback", "let the champion before this one answer again"),
             ("split", "let a challenger answer a share of the customers"),
             ("shadow", "let a release score what others answer"),
+            ("trace", "an answer's release, its data, parameters and git commit, by the request id"),
             ("mirror", "let MLflow's registry say who answers: it follows every act, this is for when it was down"),
         )
     }
@@ -49,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("version")
     for name in ("split", "shadow"):
         made[name].add_argument("version", help=f"or {OFF}")
+    made["trace"].add_argument("request_id")
+    made["add"].add_argument("--commit", default="", help="that made the bundle; found by dvc.lock where left out")
     made["split"].add_argument("--share", type=float, help="of the customers, 0 to 1")
     for name in ("add", "gate", "promote"):
         made[name].add_argument("--force", action="store_true", help="also if the gate says no; the ledger keeps that")
@@ -56,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("--reason", required=True)
     for name in ("split", "shadow"):
         made[name].add_argument("--reason", default="")
-    for name in ("list", "history", "gate"):
+    for name in ("list", "history", "gate", "trace"):
         made[name].add_argument("--json", action="store_true", help="for programs")
     return parser
 
@@ -67,7 +72,7 @@ def main() -> None:
     store = Store(settings.releases)
     match given.command:
         case "add":
-            version = add(store, given.bundle, given.reason)
+            version = add(store, given.bundle, given.reason, given.commit)
             log.info("added %s: %s", version, given.reason)
             if given.promote:
                 promote(store, version, given.reason, settings, given.force)
@@ -92,6 +97,9 @@ def main() -> None:
         case "shadow":
             store.shadow(None if given.version == OFF else given.version, given.reason)
             log.info("%s", answers(store.state()))
+        case "trace":
+            way = trace(store, settings.log, given.request_id)
+            said(traced(way), way, given.json)
         case "mirror":
             for change in registry.mirror(*mirrored(store)) or ["the registry says what the store says"]:
                 log.info(change)
@@ -99,12 +107,16 @@ def main() -> None:
         registry.tell(*told)
 
 
-def add(store: Store, bundle: str, reason: str) -> str:
+def add(store: Store, bundle: str, reason: str, commit: str) -> str:
     """Add a bundle from a folder or from MLflow's registry; its version."""
-    if not bundle.startswith("models:"):
-        return store.add(Path(bundle), reason)
     with tempfile.TemporaryDirectory() as folder:
-        return store.add(registry.pull(bundle, Path(folder)), reason)
+        found = registry.pull(bundle, Path(folder)) if bundle.startswith("models:") else Path(bundle)
+        made_by = commit or commit_of(found)
+        if made_by is None:
+            log.warning(
+                "no commit's dvc.lock names %s, so its answers lead to no commit; commit dvc.lock first", bundle
+            )
+        return store.add(found, reason, lineage={"commit": made_by})
 
 
 def mirrored(store: Store) -> tuple[State, Mapping[str, Path], str | None]:

@@ -94,8 +94,11 @@ class Store:
                 self._write(state)
         return state
 
-    def add(self, bundle: Path, reason: str, who: str = "") -> str:
-        """Copy a bundle that verifies into the store; its version. A copy that is there and whole stays as it is."""
+    def add(self, bundle: Path, reason: str, who: str = "", lineage: Mapping[str, Any] | None = None) -> str:
+        """Copy a bundle that verifies into the store; its version. A copy that is there and whole stays as it is.
+
+        Its lineage is kept in the ledger: the commit that made it, and whatever else tells where it comes from.
+        """
         release = Scorer.open(bundle).release
         version = release.version
 
@@ -110,7 +113,7 @@ class Store:
             is_told = any(act["act"] == "add" and act["version"] == version for act in self.history())
             return None if is_told else state
 
-        self._do("add", version, reason, who, change)
+        self._do("add", version, reason, who, change, **_given(lineage=lineage))
         return version
 
     def promote(self, version: str, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
@@ -124,7 +127,7 @@ class Store:
                 raise InputError(f"{state['champion']} became champion meanwhile; try again")
             return _led_by(version, state["champion"], state)
 
-        return self._do("promote", version, reason, who, change, **({"gate": gate} if gate else {}))
+        return self._do("promote", version, reason, who, change, **_given(gate=gate))
 
     def rollback(self, reason: str, who: str = "") -> State:
         """Let the champion before this one answer again. Again, and it is the one before that."""
@@ -144,7 +147,13 @@ class Store:
 
         return self._do("rollback", None, reason, who, change)
 
-    def split(self, version: str | None, share: float, reason: str, who: str = "") -> State:
+    def refuse(self, version: str, reason: str, gate: Mapping[str, Any], who: str = "") -> State:
+        """Write down that the gate said no; nobody answers otherwise."""
+        return self._do("refuse", version, reason, who, lambda state: state, gate=gate)
+
+    def split(
+        self, version: str | None, share: float, reason: str, who: str = "", gate: Mapping[str, Any] | None = None
+    ) -> State:
         """Let that release answer `share` of the customers, the same ones always; None, or a share of 0, ends it."""
         if not 0 <= share <= 1:
             raise InputError(f"the share is {share:g}; expected 0 to 1")
@@ -156,9 +165,9 @@ class Store:
             shadow = None if state["shadow"] == version else state["shadow"]
             return _unless_so(state, {**state, "challenger": version, "share": share, "shadow": shadow})
 
-        return self._do("split", version, reason, who, change)
+        return self._do("split", version, reason, who, change, **_given(gate=gate))
 
-    def shadow(self, version: str | None, reason: str, who: str = "") -> State:
+    def shadow(self, version: str | None, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
         """Let that release score what others answer; None ends it."""
 
         def change(state: State) -> State | None:
@@ -168,7 +177,7 @@ class Store:
                     raise InputError(f"{version} is the challenger; end that first: split off")
             return _unless_so(state, {**state, "shadow": version})
 
-        return self._do("shadow", version, reason, who, change)
+        return self._do("shadow", version, reason, who, change, **_given(gate=gate))
 
     def abort(self, reason: str, who: str = "", challenger: str | None = None) -> State:
         """End a split that does harm: of that challenger, or whoever it is."""
@@ -283,6 +292,10 @@ class Store:
 
 def act_name(number: int) -> str:
     return f"{number:08d}.json"
+
+
+def _given(**parts: Any) -> dict[str, Any]:
+    return {name: value for name, value in parts.items() if value}
 
 
 def _led_by(version: str, previous: str | None, state: State) -> State:

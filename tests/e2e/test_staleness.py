@@ -39,6 +39,7 @@ KNOBS = [
     ("deploy.golden", 120, ["deploy"]),
     ("gate.slice_margin", 0.1, []),
     ("ab.alpha", 0.01, []),
+    ("monitoring.report.alpha", 0.001, []),
 ]
 
 
