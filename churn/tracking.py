@@ -246,9 +246,9 @@ def flat(knobs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _default() -> Path:
-    """The database in the repository, also where `dvc exp run --temp` works in a copy below its .dvc folder."""
+    """The database in the repository, also where a training works in a copy of it below its .dvc folder."""
     here = Path.cwd()
-    return next((folder.parent for folder in here.parents if folder.name == ".dvc"), here) / "mlflow.db"
+    return next((folder.parent for folder in reversed(here.parents) if folder.name == ".dvc"), here) / "mlflow.db"
 
 
 def _git_tags() -> dict[str, str]:

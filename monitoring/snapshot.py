@@ -20,15 +20,13 @@ from churn.params import read_params
 from churn.release import REFERENCE, Release, open_release
 from churn.schema import Schema
 from churn.script import run
-from monitoring.read_log import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
+from monitoring.read_log import ANSWERED, IDS, between, flagged, open_log, read_frame, with_outcomes
 from monitoring.snapshot_files import Snapshot, write_snapshot
 from serve.log import predictions
 from serve.settings import read_settings
 from serve.store import Store
 
 log = logging.getLogger("monitoring.snapshot")
-
-IDS = 500  # that one query asks for
 
 
 class Window(NamedTuple):
@@ -54,15 +52,17 @@ def window(now: datetime, *, end: datetime | Literal["now", "today"], days: floa
 
 
 def read_customers(
-    connection: Connection, version: str, start: datetime, end: datetime, known_by: datetime
+    connection: Connection, version: str | None, start: datetime, end: datetime, known_by: datetime
 ) -> pd.DataFrame:
-    """The first answer of that release to each customer in [start, end), in the order of ids.
+    """The first answer of that release, or of any, to each customer in [start, end), in the order of ids.
 
     id, p, flagged (0 or 1), churned (as observed before `known_by`; NaN where it was not). Who is asked about every
     day tells the same story every day; a prediction without a customer_id stands for a customer.
     """
     c = predictions.c
-    ours = between(start, end) & c.arm.in_(ANSWERED) & (c.model_version == version)
+    ours = between(start, end) & c.arm.in_(ANSWERED)
+    if version is not None:
+        ours &= c.model_version == version
     unit = case((c.customer_id > "", c.customer_id), else_=c.id)
     firsts = select(func.min(c.id).label("id")).where(ours).group_by(unit).subquery()
     rows = (

@@ -1,0 +1,94 @@
+"""The table of a retraining: production's customers whose outcome is known, behind those of the table before."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Connection, select
+
+from churn.schema import Schema, as_text
+from monitoring.read_log import IDS
+from monitoring.snapshot import read_customers
+from serve.log import moment_of, predictions
+
+
+class Production(NamedTuple):
+    """Customers with an outcome, as texts under schema names, the latest answer of each."""
+
+    table: pd.DataFrame
+    new: int  # of them answered since what the champion learned from
+    until: datetime
+
+
+def read_production(
+    connection: Connection, schema: Schema, now: datetime, *,
+    days: float, slice_days: float, delay: float, most: int, since: datetime | None, learned: datetime | None,
+) -> Production:  # fmt: skip
+    """Customers answered in the last `days`, or from `since` on, and at least `delay` days ago.
+
+    Slice by slice, each as long as the check's window, and outcomes count as the check counts them: observed at most
+    `delay` days after the slice's end. So leavers and stayers are known alike, and all had as long to leave.
+    """
+    until = now - timedelta(days=delay)
+    begin = max(until - timedelta(days=days), since or datetime.min.replace(tzinfo=now.tzinfo))
+    found, ids, left = [], set[str](), most
+    for start, end in slices(begin, until, timedelta(days=slice_days)):
+        answers = read_customers(connection, None, start, end, end + timedelta(days=delay)).dropna(subset=["churned"])
+        texts = as_texts(connection, schema, answers[::-1][:left])
+        if schema.id:
+            texts = texts[~texts[schema.id.name].isin(ids)]
+            ids |= set(texts[schema.id.name])
+        found.append(texts)
+        left -= len(texts)
+    table = pd.concat(found[::-1], ignore_index=True) if found else as_texts(connection, schema, pd.DataFrame())
+    new = len(table) if learned is None else int((table["at"] >= learned).sum())
+    return Production(table.drop(columns="at"), new, until)
+
+
+def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """[start, end) in pieces of that length, the latest first."""
+    while end > start:
+        yield max(start, end - length), end
+        end -= length
+
+
+def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> pd.DataFrame:
+    """The customers of these answers (id, churned) as they were sent, in the texts of a table file; and at."""
+    sent = dict(_sent(connection, answers["id"].tolist())) if len(answers) else {}
+    rows = []
+    for name, churned in zip(sent, answers.get("churned", ()), strict=True):
+        customer, features = sent[name]
+        row: dict[str, Any] = {column.name: features.get(column.name) for column in schema.columns}
+        row[schema.target.name] = bool(churned)
+        if schema.id:
+            row[schema.id.name] = customer or name
+        if schema.time:
+            row[schema.time.name] = moment_of(name).isoformat()
+        rows.append({key: None if value is None else as_text(value) for key, value in row.items()})
+    names = [part.name for part in schema.parts]
+    at = pd.Series([moment_of(name) for name in sent], dtype="datetime64[us, UTC]")
+    return pd.DataFrame(rows, columns=names, dtype="str").assign(at=at)
+
+
+def _sent(connection: Connection, ids: list[str]) -> Iterator[tuple[str, tuple[str | None, dict[str, Any]]]]:
+    p = predictions.c
+    for start in range(0, len(ids), IDS):
+        some = ids[start : start + IDS]
+        found = {
+            row.id: (row.customer_id, row.features)
+            for row in connection.execute(select(p.id, p.customer_id, p.features).where(p.id.in_(some)))
+        }
+        yield from ((name, found[name]) for name in some)
+
+
+def joined(before: pd.DataFrame | None, production: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """One table, of the schema's columns alone; a customer who is in both is what production knows of them."""
+    names = [part.name for part in schema.parts]
+    if before is None:
+        return production[names]
+    kept = before.reindex(columns=[name for name in names if name in before])
+    if schema.id and schema.id.name in kept:
+        kept = kept[~kept[schema.id.name].isin(np.asarray(production[schema.id.name]))]
+    return pd.concat([kept, production[names]], ignore_index=True)
