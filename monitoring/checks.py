@@ -3,21 +3,14 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from monitoring.layout import as_json
-from serve.log import check_file, checks, has_checks, turns
-
-
-class Check(NamedTuple):
-    at: datetime
-    model_version: str
-    verdict: str  # healthy, warn, breach, unknown
-    found: dict[str, Any]  # the whole report; null where a number is not known
+from serve.log import Check, check_file, checks, has_checks, turns
 
 
 def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> None:

@@ -328,8 +328,11 @@ def add_routes(app: Churn, service: Service) -> None:
         summary="Numbers for Prometheus",
     )
     def numbers() -> Response:
-        """Requests, latencies, predictions, scores, unseen levels, missing values, the log; over all workers."""
+        """Requests, latencies, predictions, scores, unseen levels, missing values, the log; over all workers. What the
+        last check of production found."""
+        metrics.checked.check = service.log.check
         metrics.spool.set(service.log.spool.size)
+        metrics.spool_limit.set(service.log.spool.limit)
         metrics.log_up.set(not service.log.problem)
         return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 

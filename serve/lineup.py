@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
@@ -46,6 +46,7 @@ class Lineup:
     shadow: Model | None = None
     previous: Model | None = None
     problem: str = ""  # why these are not the ones that the store names
+    added: Mapping[str, float] = field(default_factory=dict)  # version -> seconds since 1970, as far as known
 
     @property
     def models(self) -> list[Model]:
@@ -90,7 +91,8 @@ class Follower:
         problems = []
         for version in filter(None, (state["champion"], state["previous"])):
             try:
-                self.lineup = Lineup(opened(self.store.bundle(version), "champion"))
+                model = opened(self.store.bundle(version), "champion")
+                self.lineup = Lineup(model, added=self._added([version]))
             except (InputError, OSError) as error:
                 problems.append(str(error))
             else:
@@ -112,7 +114,15 @@ class Follower:
         if "champion" not in loaded:
             return replace(self.lineup, problem=f"{'; '.join(problems)}; {self.lineup.champion.version} answers")
         share = state["share"] if "challenger" in loaded else 0.0
-        return Lineup(**loaded, share=share, problem="; ".join(problems))
+        added = self._added([model.version for model in loaded.values()])
+        return Lineup(**loaded, share=share, problem="; ".join(problems), added=added)
+
+    def _added(self, versions: Sequence[str]) -> dict[str, float]:
+        try:
+            return {version: at.timestamp() for version, at in self.store.added(versions).items()}
+        except (InputError, OSError, ValueError) as error:  # to answer takes no ages
+            log.warning("the ages of the models are not known: %s", error)
+            return {}
 
     def _load(self, version: str, arm: Arm) -> Model:
         """The model as it is loaded already, or from the store, verified."""

@@ -6,6 +6,7 @@
 import argparse
 import fcntl
 import logging
+import math
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -57,6 +58,7 @@ GROUP = 500  # rows of one INSERT; both databases have room for so many paramete
 WAIT = 0.5  # seconds for each of two locks, the service's and SQLite's own: the service stands still for as long
 PATIENCE = 4.0  # seconds for an answer of PostgreSQL, which itself gives up on a lock sooner
 JOURNAL = 16_000  # pages of SQLite's journal from which on writers wait until it begins anew
+LOOK = 10.0  # seconds between looks at the last check
 PING = 2.0  # seconds without a write after which the database is asked whether it is there
 
 
@@ -116,6 +118,16 @@ checks = Table(
     Column("verdict", Text, nullable=False),  # healthy, warn, breach, unknown
     Column("found", JSON, nullable=False),  # the whole report, as `python -m monitoring.check --json` prints it
 )
+
+
+class Check(NamedTuple):
+    """A row of checks."""
+
+    at: datetime
+    model_version: str
+    verdict: str
+    found: dict[str, Any]  # null where a number is not known
+
 
 NAMES = ("customer_id", "request_id")  # an outcome has one of them
 COLUMNS = [str(column.name) for column in predictions.columns]  # orjson takes no subclass of str for a key
@@ -249,6 +261,7 @@ class PredictionLog:
         self.engine, self.spool = connect(url), spool
         self.problem = "not connected yet"  # why the database can't be written to, empty when it can
         self.accepts = True  # the database or the spool takes rows
+        self.check: Check | None = None  # the last one, as far as the database could be asked
         self.is_file = self.engine.dialect.name == "sqlite"
         if not self.is_file:
             event.listen(self.engine, "do_connect", _impatiently)
@@ -329,12 +342,27 @@ class PredictionLog:
                 connection.invalidate()
 
     def _watch(self) -> None:
+        looked = -math.inf
         while not self._stop.wait(RETRY):
             quiet = time.monotonic() - self._last_write
             if self.problem or self.spool.size or quiet > PING:
                 self._recover()
             if self.is_file and quiet < 2 * RETRY:
                 self._checkpoint()
+            if not self.problem and time.monotonic() >= looked + LOOK:
+                self._look()
+                looked = time.monotonic()
+
+    def _look(self) -> None:
+        """See what the last check found; where it can't be read, what was read last stays."""
+        newest = select(*(checks.c[name] for name in Check._fields)).order_by(checks.c.at.desc()).limit(1)
+        try:
+            with self.engine.connect() as connection:
+                row = connection.execute(newest).one_or_none()
+        except Exception as error:  # whatever it is, the watcher goes on watching
+            log.warning("the last check can't be read: %s", first_line(error))
+        else:
+            self.check = Check(*row) if row else None
 
     def _checkpoint(self) -> None:
         """Move SQLite's journal into its database: within a commit, where SQLite does it, answers wait for 20 ms."""

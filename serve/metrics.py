@@ -21,6 +21,8 @@ from prometheus_client import (  # noqa: E402
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: E402
 
+from serve.checked import Checked  # noqa: E402
+
 if TYPE_CHECKING:
     from serve.lineup import Lineup
 
@@ -44,6 +46,7 @@ unseen = Counter("churn_unseen_levels", "Category levels that training never saw
 missing = Counter("churn_missing_values", "Values that were missing", ["column"])
 queue = Gauge("churn_log_queue", "Customers that wait to be scored and logged", multiprocess_mode="livesum")
 spool = Gauge("churn_log_spool_bytes", "Bytes that wait for the log's database", multiprocess_mode="livemostrecent")
+spool_limit = Gauge("churn_log_spool_limit_bytes", "Bytes that may wait for it", multiprocess_mode="livemostrecent")
 log_up = Gauge("churn_log_up", "1 where the log's database takes rows", multiprocess_mode="livemostrecent")
 shadow_decisions = Counter("churn_shadow_decisions", "Decisions of the shadow, beside the answer's", ["decision"])
 shadow_dropped = Counter("churn_shadow_dropped", "Customers that the shadow did not score, or whose row was not kept")
@@ -56,6 +59,8 @@ refused = Gauge("churn_release_refused", "1 where a release that the store names
                 multiprocess_mode="livemax")  # fmt: skip
 model = Gauge("churn_model_info", "1 for the release that is loaded", ["model_version", "arm"], "", "",
               multiprocess_mode="livemax")  # fmt: skip
+checked = Checked()
+REGISTRY.register(checked)
 
 
 def tell(before: "Lineup | None", lineup: "Lineup") -> None:
@@ -74,6 +79,7 @@ def tell(before: "Lineup | None", lineup: "Lineup") -> None:
             unseen.labels(column)
         for column in loaded.nullable:
             missing.labels(column)
+    checked.lineup = lineup
     share.set(lineup.share)
     refused.set(bool(lineup.problem))
 
@@ -94,4 +100,5 @@ def exposition() -> bytes:
     forget_dead_workers()
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
+    registry.register(checked)
     return generate_latest(registry)

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +82,18 @@ class Store:
         if lacking := next((wanted for wanted, name in zip(expected, names, strict=True) if name != wanted), None):
             raise InputError(f"{self.where}/{LEDGER} lacks {lacking}; restore the file")
         return [self._act(name) for name in names]
+
+    def added(self, versions: Iterable[str]) -> dict[str, datetime]:
+        """When these releases came, as far as the ledger says; read from its end, where those are that answer."""
+        sought, found = set(versions), {}
+        for name in reversed(self._names()):
+            if not sought:
+                break
+            act = self._act(name)
+            if act["act"] == "add" and act["version"] in sought:
+                sought.remove(act["version"])
+                found[act["version"]] = datetime.fromisoformat(act["at"])
+        return found
 
     def state(self) -> State:
         """What the last act left; a state file that says otherwise is reported and put right."""

@@ -11,8 +11,9 @@ import pytest
 
 from churn.scorer import Scorer
 from monitoring import check
-from monitoring.checks import Check, latest
-from serve.log import connect
+from monitoring.checks import latest
+from serve.checked import DOCUMENTED, samples
+from serve.log import Check, connect
 from serve.store import Store
 from tests.months import log_month, month
 from tests.watched import empty_log
@@ -112,4 +113,6 @@ def test_a_new_world_in_the_log_is_a_breach_for_people_and_programs(
     assert json.loads((tmp_path / "pages/check.json").read_text()) == found
     status, said = command("--end", "2026-03-02")
     assert (status, said.splitlines()[-1]) == (1, "verdict: breach")
+    told = samples(Check(datetime.now(UTC), "v", found["verdict"], found))
+    assert {name for name, _, value in told if value is not None} == DOCUMENTED.keys()
     assert "not to be trusted" in said

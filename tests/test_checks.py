@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from monitoring.checks import Check, latest, record
-from serve.log import checks
+from monitoring.checks import latest, record
+from serve.log import Check, checks
 from tests.watched import empty_log
 
 AT = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from math import sqrt
 from pathlib import Path
 from types import SimpleNamespace
@@ -240,3 +241,19 @@ def test_a_champion_before_that_was_removed_is_no_trouble_of_who_answers(store: 
     shutil.rmtree(Path(store.where, versions[0]))
     lineup = Follower(store).lineup
     assert (lineup.champion.version, lineup.previous, lineup.problem) == (versions[1], None, "")
+
+
+def test_the_lineup_knows_when_its_releases_were_added(store: Store, versions: list[str]) -> None:
+    acts = {act["version"]: act["at"] for act in store.history() if act["act"] == "add"}
+    times = {version: datetime.fromisoformat(acts[version]).timestamp() for version in versions}
+    follower = Follower(store)
+    assert follower.lineup.added == {versions[0]: times[versions[0]]}
+    store.split(versions[1], 0.5, "r")
+    store.shadow(versions[2], "r")
+    assert (lineup := follower.look()) and lineup.added == times
+
+
+def test_a_ledger_that_does_not_say_when_stops_nobody(store: Store, versions: list[str]) -> None:
+    first = store.files.names(LEDGER)[0]
+    (Path(store.where) / LEDGER / first).write_text("torn")
+    assert Follower(Store(store.where)).lineup.added == {}

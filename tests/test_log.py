@@ -15,6 +15,7 @@ from sqlalchemy import delete, event, func, insert, select
 from serve import log as module
 from serve.log import (
     COLUMNS,
+    Check,
     LogFull,
     PredictionLog,
     Row,
@@ -240,6 +241,22 @@ def test_the_past_is_removed_and_nothing_else(log: PredictionLog, monkeypatch: p
     assert prune(log.engine, NOW) == {"predictions": 25, "outcomes": 1, "checks": 2}
     assert [found.request_id for found in rows(log)] == ["kept"]
     assert set(prune(log.engine, NOW).values()) == {0}
+
+
+def test_the_newest_check_is_seen_and_stays_while_the_database_is_away(
+    log: PredictionLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("serve.log.LOOK", 0.02)
+    row = {"model_version": "v", "verdict": "healthy", "found": {"customers": None}}
+    newest = Check(NOW, **row)
+    with log.engine.begin() as connection:
+        connection.execute(insert(checks), [row | {"at": NOW - timedelta(days=days)} for days in (1, 0, 2)])
+    until(lambda: log.check == newest)
+    checks.drop(log.engine)
+    until(lambda: "the last check can't be read" in caplog.text)
+    assert log.check == newest
+    checks.create(log.engine)
+    until(lambda: log.check is None)
 
 
 def test_close_leaves_every_row(url: str, tmp_path: Path) -> None:

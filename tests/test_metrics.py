@@ -7,19 +7,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from churn.scorer import Scorer
+from monitoring.verdict import Limits, judge
 from serve import metrics
-from serve.log import LogFull, PredictionLog
+from serve.checked import ADDED, REASONS, VERDICTS, Checked
+from serve.lineup import Lineup
+from serve.log import Check, LogFull, PredictionLog
 from serve.messages import ID
 from serve.predictor import Model, Predictor
 from serve.spool import Spool
 from tests.conftest import ROOT
+
+FOUND: dict[str, Any] = {
+    "verdict": "breach",
+    "reasons": [{"id": "input_drift", "level": "breach", "words": "w"}, {"id": "new", "level": "warn", "words": "w"}],
+    "customers": 600,
+    "reference": {"roc_auc": 0.85},
+    "drift": {"share": 0.2, "prediction": 0.1, "features": {"tenure": {"distance": 0.3, "threshold": 0.1}}},
+    "quality": {"more_missing": 0.0, "unseen": 0.02, "outside": 0.0},
+    "estimated": {"roc_auc": 0.8, "roc_auc_low": None, "roc_auc_high": 0.82, "trusted": None},
+    "realised": None,
+    "cohort": {"labelled": 0},
+}
+CHECK = Check(datetime(2026, 3, 1, tzinfo=UTC), "v", "breach", FOUND)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +142,10 @@ def test_the_queue_is_as_long_as_the_line(log: PredictionLog, model: Model, cust
     assert exposed()["churn_log_queue{}"] == 0
 
 
-def test_names_and_units_are_prometheus_own() -> None:
+def test_names_and_units_are_prometheus_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics.checked, "check", CHECK)
     families = [f for f in text_string_to_metric_families(metrics.exposition().decode()) if f.name.startswith("churn_")]
-    assert len(families) == 17
+    assert len(families) == 18 + 12
     for family in families:
         assert re.fullmatch(r"churn_[a-z]+(_[a-z]+)*", family.name)
         assert family.documentation
@@ -170,3 +189,84 @@ def test_the_state_of_the_log_is_the_last_word_of_any_worker(tmp_path: Path) -> 
     first = "import subprocess, sys; metrics.log_up.set(0); metrics.spool.set(99)"
     found = exposed(worker(tmp_path, f"{first}; subprocess.run([sys.executable, '-c', {last!r}])"))
     assert (found["churn_log_up{}"], found["churn_log_spool_bytes{}"]) == (1, 0)
+
+
+# what the last check found
+
+
+def told(check: Check | None, lineup: Lineup | None = None) -> dict[str, float]:
+    registry, collector = CollectorRegistry(), Checked()
+    collector.check, collector.lineup = check, lineup
+    registry.register(collector)
+    return exposed(generate_latest(registry).decode() or "# EOF")
+
+
+def test_a_check_is_told_and_what_is_not_known_is_left_out() -> None:
+    found = told(CHECK)
+    assert {name: value for name, value in found.items() if "_reason" not in name} == {
+        f"churn_monitoring_{name}": value
+        for name, value in {
+            "timestamp_seconds{model_version=v}": 1772323200,
+            **{f"verdict{{model_version=v,verdict={v}}}": v == "breach" for v in VERDICTS},
+            "customers{model_version=v}": 600,
+            "labelled_customers{model_version=v}": 0,
+            "drift_share{model_version=v}": 0.2,
+            "drift_distance{column=tenure,model_version=v}": 0.3,
+            "drift_threshold{column=tenure,model_version=v}": 0.1,
+            "prediction_drift{model_version=v}": 0.1,
+            "quality_share{check=more_missing,model_version=v}": 0,
+            "quality_share{check=unseen,model_version=v}": 0.02,
+            "quality_share{check=outside,model_version=v}": 0,
+            "roc_auc{kind=reference,model_version=v}": 0.85,
+            "roc_auc{kind=estimated,model_version=v}": 0.8,
+            "roc_auc_high{kind=estimated,model_version=v}": 0.82,
+        }.items()
+    }
+    reasons = {name: value for name, value in found.items() if "_reason" in name}
+    assert {name for name, holds in reasons.items() if holds} == {
+        "churn_monitoring_reason{level=breach,model_version=v,reason=input_drift}",
+        "churn_monitoring_reason{level=warn,model_version=v,reason=new}",
+    }
+    assert len(reasons) == sum(map(len, REASONS.values())) + 1
+
+
+def test_without_a_check_or_with_one_of_another_make_nothing_is_told() -> None:
+    assert told(None) == {}
+    assert told(CHECK._replace(found={"reasons": [{}]})) == {}
+
+
+def test_every_reason_that_a_check_gives_is_known_and_no_other() -> None:
+    everything = {"more_missing": 1.0, "unseen": 1.0, "outside": 1.0}
+    world: dict[str, Any] = {
+        "customers": 1_000,
+        "drift": {"share": 0.9, "drifted": ["a"], "prediction": 9.0},
+        "quality": {"features": {"a": everything}},
+        "reference": {"roc_auc": 0.9},
+        "estimated": {"roc_auc": 0.5, "roc_auc_high": 0.5},
+        "realised": {"roc_auc": 0.5, "roc_auc_high": 0.5, "roc_auc_gap": 0.4, "miscalibration": 0.4},
+        "concept": {"found": True, "ranks_worse": True, "rates_off": True, "p": 0.0, "alpha": 0.01},
+        "cohort": {"problem": "", "words": ""},
+    }
+    picky = {"realised": None, "cohort": {"problem": "selected_outcomes", "words": ""}}
+    worlds = [
+        world,
+        world | {"drift": {"share": 0.1, "drifted": ["a"], "prediction": 0.0}},
+        world | {"concept": world["concept"] | {"found": False}},
+        world | {"customers": 1} | picky,
+    ]
+    limits = Limits(500, 0.15, 0.15, 0.05, 0.01, 0.05, 0.03, 0.03)
+    given = {(reason.id, reason.level) for w in worlds for reason in judge(w, limits)}
+    assert given == {(id_, level) for id_, levels in REASONS.items() for level in levels}
+
+
+def test_the_age_of_who_answers_is_told(model: Model) -> None:
+    lineup = Lineup(model, challenger=model, added={model.version: 17.5})
+    assert told(None, lineup) == {f"{ADDED}{{arm=challenger,model_version={model.version}}}": 17.5}
+    assert told(None, Lineup(model)) == {}
+
+
+def test_workers_that_tell_of_the_same_check_tell_it_once(tmp_path: Path) -> None:
+    see = f"import datetime; metrics.checked.check = {CHECK!r}".replace("Check(", "__import__('serve.log').log.Check(")
+    worker(tmp_path, f"{see}; metrics.queue.set(1); metrics.exposition()")
+    found = exposed(worker(tmp_path, f"{see}; print(metrics.exposition().decode())"))
+    assert {name: value for name, value in found.items() if "churn_monitoring" in name} == told(CHECK)
