@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from monitoring.checks import Check
 from monitoring.ledger import Act
+from serve.log import Check
 
 WHO = "monitoring.retrain"
 CONCEPT = "concept_drift"
@@ -62,16 +62,16 @@ def breaches(check: Check, reasons: Sequence[str]) -> list[str]:
     return [reason for reason in reasons if reason in found]
 
 
-def why_not(checks: Sequence[Check], acts: Sequence[Act], champion: str, now: datetime, policy: Policy) -> str:
-    """Why no retraining is due, in words, or "" where it is; checks and acts oldest first."""
-    ours = [check for check in checks if check.model_version == champion][-policy.checks :]
-    if not ours or not breaches(ours[-1], policy.reasons):
-        return f"the last check of {champion} found nothing that asks for it" if ours else f"{champion} was not checked"
-    if len(ours) < policy.checks or not all(breaches(check, policy.reasons) for check in ours):
-        n = next((i for i, check in enumerate(reversed(ours)) if not breaches(check, policy.reasons)), len(ours))
-        return f"{n} checks in a row found a breach; {policy.checks} are asked for"
+def why_not(checks: Sequence[Check], acts: Sequence[Act], now: datetime, policy: Policy) -> str:
+    """Why no retraining is due, in words, or "" where it is; the champion's checks and all acts, oldest first."""
+    if not checks:
+        return "nobody has checked it"
+    found = [bool(breaches(check, policy.reasons)) for check in reversed(checks)]
+    in_a_row = next((i for i, is_breach in enumerate(found) if not is_breach), len(found))
+    if in_a_row < policy.checks:
+        return f"the last {in_a_row} checks found what calls for it; {policy.checks} in a row are asked for"
     if (last := last_retraining(acts)) and now - last < timedelta(days=policy.cooldown):
-        return f"the last retraining was at {last:%Y-%m-%d %H:%M}; the next may be {policy.cooldown:g} days later"
+        return f"the last one was at {last:%Y-%m-%d %H:%M}; the next may be {policy.cooldown:g} days later"
     return ""
 
 
@@ -84,15 +84,14 @@ def retrainings(acts: Sequence[Act]) -> list[Act]:
     return [act for act in acts if "until" in act.get("lineage", {})]
 
 
-def world_since(checks: Sequence[Check], acts: Sequence[Act], champion: str) -> datetime | None:
+def world_since(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None:
     """From when on customers tell how they leave now; None: as they always did.
 
     Where the champion's last check found concept drift, the cohort that showed it; else what an earlier retraining
     went by. Customers of the world before would teach a model what is no longer so.
     """
-    ours = [check for check in checks if check.model_version == champion]
-    if ours and breaches(ours[-1], [CONCEPT]):
-        return datetime.fromisoformat(ours[-1].found["window"]["cohort_start"])
+    if checks and breaches(checks[-1], [CONCEPT]):
+        return datetime.fromisoformat(checks[-1].found["window"]["cohort_start"])
     moments = [act["lineage"]["since"] for act in retrainings(acts)]
     return max((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
 

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,8 +29,7 @@ from churn.release import open_release
 from churn.schema import Schema, read_schema
 from churn.script import InputError, replacing, run
 from churn.table import named
-from monitoring.checks import Check, latest
-from monitoring.ledger import Act
+from monitoring.checks import latest
 from monitoring.policy import (
     WHO,
     Lineage,
@@ -85,15 +84,6 @@ def alone() -> Iterator[int]:
         raise Busy("another retraining of this repository is at work; wait for it") from None
     finally:
         os.close(descriptor)
-
-
-def called_for(checks: Sequence[Check], acts: Sequence[Act], champion: str, knobs: Policy) -> Reason:
-    ours = [found for found in checks if found.model_version == champion]
-    return Reason(
-        breaches(ours[-1], knobs.reasons) if ours else [],
-        world_since(checks, acts, champion),
-        learned_until(acts, champion),
-    )
 
 
 def production(reason: Reason, schema: Schema, now: datetime, knobs: Policy) -> Production:
@@ -221,33 +211,48 @@ def is_own(store: Store, version: str) -> bool:
     return any(act["version"] == version and act["who"] == WHO for act in store.history() if act["act"] == "add")
 
 
-def retrain(reason: Reason, found: Production, schema: Schema, knobs: Policy, lock: int) -> None:
-    settings = read_settings()
+def retrain(if_needed: bool, now: datetime, lock: int) -> None:
+    knobs, settings = policy(**read_params("monitoring.retrain", policy)), read_settings()
     store = Store(settings.releases)
-    why = f"trained again: {', '.join(reason.breaches) or 'asked for'}"
+    champion, acts = open_release(store.champion()).version, store.history()
+    with open_log() as connection:
+        ours = [check for check in latest(connection, now - HISTORY) if check.model_version == champion]
+    if if_needed and (why := why_not(ours, acts, now, knobs)):
+        log.info("no retraining of %s: %s", champion, why)
+        return
+    found = breaches(ours[-1], knobs.reasons) if ours else []
+    reason = Reason(found, world_since(ours, acts), learned_until(acts, champion))
+    schema = read_schema(Path(read_section("data")["schema"]))
+    learned = production(reason, schema, now, knobs)
+    why = f"trained again: {', '.join(found) or 'asked for'}"
+    version = train(store, reason, learned, schema, why, lock)
+    try:
+        log.info("%s passes the gate; %s", version, take_part(store, version, knobs, why, settings))
+    finally:
+        tell(*mirrored(store))
+
+
+def train(store: Store, reason: Reason, learned: Production, schema: Schema, why: str, lock: int) -> str:
+    """Run the pipeline on the customers, and add its release to the store and its branch to the repository."""
     before = None if reason.since else table_before(schema)
-    table = joined(before, found.table, schema)
     clone = Clone(lock)
     try:
-        clone.add(table, f"data: {len(found.table)} customers of production\n\n{why}")
+        clone.add(joined(before, learned.table, schema), f"data: {len(learned.table)} customers of production\n\n{why}")
         bundle = clone.train(f"retrain-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         version = open_release(bundle).version
         if version in store.versions:
             raise InputError(f"the same customers and code give release {version}, which the store has; nothing is new")
         branch = f"retrain/{version}"
         lineage = Lineage(
-            commit=clone.keep(branch), branch=branch, reasons=reason.breaches, customers=len(found.table),
+            commit=clone.keep(branch), branch=branch, reasons=reason.breaches, customers=len(learned.table),
             table="left out" if before is None else "joined",
-            since=reason.since.isoformat() if reason.since else None, until=found.until.isoformat(),
+            since=reason.since.isoformat() if reason.since else None, until=learned.until.isoformat(),
         )  # fmt: skip
         store.add(bundle, why, WHO, lineage)
     finally:
         shutil.rmtree(WORK, ignore_errors=True)
     log.info("%s is in the store, its code and data on branch %s", version, branch)
-    try:
-        log.info("%s passes the gate; %s", version, take_part(store, version, knobs, why, settings))
-    finally:
-        tell(*mirrored(store))
+    return version
 
 
 def main() -> None:
@@ -255,24 +260,13 @@ def main() -> None:
     parser.add_argument("--if-needed", action="store_true", help="only where the policy says so")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
-    knobs = policy(**read_params("monitoring.retrain", policy))
-    now, store = datetime.now(UTC), Store(read_settings().releases)
-    champion = open_release(store.champion()).version
-    with open_log() as connection:
-        checks = latest(connection, now - HISTORY)
-    acts = store.history()
-    if given.if_needed and (why := why_not(checks, acts, champion, now, knobs)):
-        log.info("no retraining: %s", why)
-        return
-    reason = called_for(checks, acts, champion, knobs)
-    schema = read_schema(Path(read_section("data")["schema"]))
     try:
         with alone() as lock:
-            retrain(reason, production(reason, schema, now, knobs), schema, knobs, lock)
+            retrain(given.if_needed, datetime.now(UTC), lock)
     except Busy as error:
         if not given.if_needed:
             raise
-        log.info("%s", error)
+        log.info("no retraining: %s", error)
 
 
 if __name__ == "__main__":

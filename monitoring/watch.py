@@ -27,7 +27,6 @@ log = logging.getLogger("monitoring.watch")
 
 CHECK, RETRAIN = ("monitoring.check",), ("monitoring.retrain", "--if-needed")
 BREACH = 1  # exit status of a check
-PATIENCE = 10  # seconds that a run has to end in
 
 
 class Alert(BaseModel):
@@ -53,7 +52,8 @@ class Watch:
         self.status = Gauge("churn_watch_exit_status", status, ["command"], registry=self.registry)
         self.ended = Gauge("churn_watch_run_timestamp_seconds", "when it ended", ["command"], registry=self.registry)
         self._asked, self._stopping = threading.Event(), False
-        self._running: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
+        self._running: subprocess.Popen[bytes] | None = None  # the last one; it may have ended
         self._thread = threading.Thread(target=self._work, name="watch")
 
     def start(self) -> None:
@@ -61,10 +61,11 @@ class Watch:
 
     def stop(self) -> None:
         """End what runs; a retraining that is cut short leaves nothing behind."""
-        self._stopping = True
+        with self._starting:
+            self._stopping = True
+            if self._running:
+                self._running.terminate()
         self._asked.set()
-        if running := self._running:
-            running.terminate()
         self._thread.join()
 
     def ask(self) -> None:
@@ -84,11 +85,11 @@ class Watch:
             self._asked.wait(max(0.0, due - time.monotonic()) if self.every else None)
 
     def _run(self, command: Sequence[str]) -> int:
-        if self._stopping:
-            return 0
-        self._running = subprocess.Popen([sys.executable, "-m", *command], stdout=sys.stderr)
+        with self._starting:
+            if self._stopping:
+                return 0
+            self._running = subprocess.Popen([sys.executable, "-m", *command], stdout=sys.stderr)
         status = self._running.wait()
-        self._running = None
         self.status.labels(command[0]).set(status)
         self.ended.labels(command[0]).set_to_current_time()
         log.info("%s ended with exit status %d", " ".join(command), status)

@@ -19,7 +19,7 @@ from serve import registry
 from serve.gate import passed
 from serve.settings import Settings, read_settings
 from serve.store import State, Store
-from serve.trace import commit_of, trace
+from serve.trace import commit_of, git, trace
 from serve.trace import in_words as traced
 
 log = logging.getLogger("serve.releases")
@@ -112,11 +112,10 @@ def add(store: Store, bundle: str, reason: str, commit: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         found = registry.pull(bundle, Path(folder)) if bundle.startswith("models:") else Path(bundle)
         made_by = commit or commit_of(found)
-        if made_by is None:
-            log.warning(
-                "no commit's dvc.lock names %s, so its answers lead to no commit; commit dvc.lock first", bundle
-            )
-        return store.add(found, reason, lineage={"commit": made_by})
+        version = store.add(found, reason, lineage={"commit": made_by})
+    if made_by is None and git("rev-parse", "HEAD"):
+        log.warning("no commit's dvc.lock names %s: its answers lead to no commit; commit dvc.lock first", version)
+    return version
 
 
 def mirrored(store: Store) -> tuple[State, Mapping[str, Path], str | None]:

@@ -61,8 +61,8 @@ def commit_of(bundle: Path) -> str | None:
     name = f"{directory_hash(bundle)}.dir"
     if name in git("show", f"HEAD:{LOCK}"):
         return git("rev-parse", "HEAD") or None
-    commit = git("log", "--all", "-1", "--format=%H", f"-S{name}", "--", LOCK)
-    return commit if commit and name in git("show", f"{commit}:{LOCK}") else None
+    changed_it = git("log", "--all", "--format=%H", f"-S{name}", "--", LOCK).split()  # brought it or took it away
+    return next((commit for commit in changed_it if name in git("show", f"{commit}:{LOCK}")), None)
 
 
 def directory_hash(folder: Path) -> str:

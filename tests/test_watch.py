@@ -1,0 +1,123 @@
+"""The watch runs checks on a schedule and a retraining when an alert or a breach asks for it, one at a time."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from churn.script import InputError
+from monitoring import watch
+from monitoring.watch import Watch, create_app
+from tests.e2e.servers import until
+
+FIRING = {"status": "firing", "labels": {"alertname": "ChurnConceptDrift", "retrain": "true"}, "annotations": {}}
+RECORD = """
+import sys, time
+with open({path!r}, "a") as file:
+    file.write({name!r} + "\\n")
+time.sleep({seconds})
+sys.exit({status})
+"""
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """Let check and retrain be scripts that write down that they ran; what ran so far."""
+    path = tmp_path / "runs"
+
+    def ran(check: int | None = None, retrain: int = 0, seconds: float = 0) -> list[str]:
+        if check is not None:
+            for name, status in (("check", check), ("retrain", retrain)):
+                script = RECORD.format(path=str(path), name=name, seconds=seconds, status=status)
+                (tmp_path / f"recorded_{name}.py").write_text(script)
+                monkeypatch.setattr(watch, name.upper(), (f"recorded_{name}",))
+        return path.read_text().split() if path.exists() else []
+
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    yield ran
+
+
+def test_a_check_runs_at_the_start_and_alone_where_all_is_well(runs: Callable[..., list[str]]) -> None:
+    runs(check=0)
+    with TestClient(create_app(Watch(3600))) as client:
+        until(lambda: "churn_watch_exit_status" in client.get("/metrics").text and runs())
+        assert 'churn_watch_exit_status{command="recorded_check"} 0.0' in client.get("/metrics").text
+    assert runs() == ["check"]
+
+
+@pytest.mark.parametrize(("status", "expected"), [(1, ["check", "retrain"]), (2, ["check"])])
+def test_a_breach_is_followed_by_a_retraining(status: int, expected: list[str], runs: Callable[..., list[str]]) -> None:
+    runs(check=status)
+    with TestClient(create_app(Watch(3600))):
+        until(lambda: runs() == expected)
+        time.sleep(0.1)
+    assert runs() == expected
+
+
+def test_an_alert_asks_for_a_retraining_and_a_resolved_one_does_not(runs: Callable[..., list[str]]) -> None:
+    runs(check=0)
+    with TestClient(create_app(Watch(0))) as client:
+        answer = client.post("/alerts", json={"version": "4", "alerts": [FIRING | {"status": "resolved"}]})
+        assert (answer.status_code, answer.json()) == (202, {"asked": False})
+        answer = client.post("/alerts", json={"version": "4", "alerts": [FIRING]})
+        assert (answer.status_code, answer.json()) == (202, {"asked": True})
+        until(lambda: runs() == ["retrain"])
+        assert client.get("/health").status_code == 200
+    assert runs() == ["retrain"]
+
+
+def test_many_alerts_at_once_ask_once_more_at_most(runs: Callable[..., list[str]]) -> None:
+    runs(check=0, seconds=0.5)
+    with TestClient(create_app(Watch(0))) as client:
+        client.post("/alerts", json={"alerts": [FIRING]})
+        until(lambda: runs() == ["retrain"])
+        for _ in range(20):
+            client.post("/alerts", json={"alerts": [FIRING]})
+        until(lambda: len(runs()) == 2)
+        time.sleep(0.8)
+    assert runs() == ["retrain", "retrain"]
+
+
+def test_alerts_do_not_put_off_the_next_check(runs: Callable[..., list[str]]) -> None:
+    runs(check=0)
+    with TestClient(create_app(Watch(0.4))) as client:
+        begun = time.monotonic()
+        while time.monotonic() < begun + 3 and runs().count("check") < 3:
+            client.post("/alerts", json={"alerts": [FIRING]})
+            time.sleep(0.05)
+    assert runs().count("check") >= 3
+
+
+def test_what_is_no_alert_is_refused(runs: Callable[..., list[str]]) -> None:
+    runs(check=0)
+    with TestClient(create_app(Watch(0))) as client:
+        assert client.post("/alerts", json={"alerts": [{"status": "on fire", "labels": {}}]}).status_code == 422
+        assert client.post("/alerts", content=b"nonsense").status_code == 422
+    assert runs() == []
+
+
+def test_a_run_that_fails_is_told_and_the_next_goes_on(runs: Callable[..., list[str]]) -> None:
+    runs(check=0, retrain=1)
+    with TestClient(create_app(Watch(0))) as client:
+        for n in (1, 2):
+            client.post("/alerts", json={"alerts": [FIRING]})
+            until(lambda n=n: len(runs()) == n)
+        until(lambda: 'churn_watch_exit_status{command="recorded_retrain"} 1.0' in client.get("/metrics").text)
+
+
+def test_the_end_of_the_watch_is_the_end_of_its_run(runs: Callable[..., list[str]]) -> None:
+    runs(check=1, seconds=60)
+    with TestClient(create_app(Watch(3600))):
+        until(lambda: runs() == ["check"])
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 10
+    assert runs() == ["check"]
+
+
+def test_hours_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["monitoring.watch", "--every", "-1"])
+    with pytest.raises(InputError, match="--every is -1"):
+        watch.main()
