@@ -33,10 +33,13 @@ test: setup ## every test, the fast ones first
 	pytest -m "not e2e"
 	pytest -m e2e
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy and the linters of the other files, as far as they are installed
 	ruff check .
 	ruff format --check .
 	mypy
+	@if command -v promtool && command -v amtool; then promtool check config ops/prometheus/prometheus.yml && \
+	  promtool test rules ops/prometheus/tests/*.yml && amtool check-config ops/alertmanager/alertmanager.yml; \
+	else echo "promtool or amtool is not installed: alerts are not checked"; fi
 
 verify: setup ## rebuild in a temporary clone and compare with what is committed
 	python -m tests.verify
