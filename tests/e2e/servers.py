@@ -1,8 +1,10 @@
-"""Real servers for the end-to-end tests: the service under uvicorn, PostgreSQL, and a load of requests."""
+"""Real servers for the end-to-end tests: the service under uvicorn, PostgreSQL, Prometheus and Alertmanager, a receiver
+of webhooks, and a load of requests."""
 
 import asyncio
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -10,14 +12,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
@@ -292,3 +297,106 @@ def postgres() -> Iterator[Postgres]:
     finally:
         server.stop()
         shutil.rmtree(server.folder)
+
+
+class Started:
+    """A program that answers on a port of its own, at `address`."""
+
+    def __init__(self, folder: Path, program: str, words: Sequence[str], port: int):
+        self.address, self.port, self.log = f"http://127.0.0.1:{port}", port, folder / f"{program}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([program, *words], cwd=folder, stdout=log, stderr=log)
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-2000:]
+        try:
+            with urlopen(f"{self.address}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def get(self, path: str, **asked: str) -> Any:
+        """The JSON that a path of its API answers."""
+        with urlopen(f"{self.address}{path}?{urlencode(asked)}", timeout=30) as answer:
+            return json.load(answer)
+
+    def query(self, promql: str) -> list[dict[str, Any]]:
+        """Of Prometheus: the series of an instant query, {metric, value: [time, text]}."""
+        found: list[dict[str, Any]] = self.get("/api/v1/query", query=promql)["data"]["result"]
+        return found
+
+
+@contextmanager
+def started(folder: Path, program: str, words: Sequence[str], port: int) -> Iterator[Started]:
+    """Until the block ends; skips the test where the program is not installed."""
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+    server = Started(folder, program, words, port)
+    try:
+        until(server.is_ready)
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait(10)
+
+
+def rewritten(config: Path, folder: Path, changes: Mapping[str, str]) -> Path:
+    """A copy of a folder of configuration in `folder`, in which patterns of regular expressions are replaced."""
+    copy = shutil.copytree(config, folder / config.name)
+    for path in copy.rglob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        for pattern, replacement in changes.items():
+            text = re.sub(pattern, replacement, text)
+        path.write_text(text, encoding="utf-8")
+    return copy
+
+
+@contextmanager
+def prometheus(
+    config: Path, folder: Path, targets: Mapping[str, int], changes: Mapping[str, str] | None = None
+) -> Iterator[Started]:
+    """Prometheus by the folder `config`, copied into `folder`: `targets`, say "service:8000", are at these ports of
+    this machine, and a second lies between two looks. `changes` go to `rewritten`: {"for: .m": "for: 1s"}."""
+    places = {re.escape(target): f"127.0.0.1:{port}" for target, port in targets.items()}
+    often = {r"(scrape|evaluation)_interval: \w+": r"\1_interval: 1s"}
+    copy, port = rewritten(config, folder, places | often | dict(changes or {})), free_port()
+    words = [f"--config.file={copy}/prometheus.yml", f"--storage.tsdb.path={folder}/metrics"]
+    with started(folder, "prometheus", [*words, f"--web.listen-address=127.0.0.1:{port}"], port) as server:
+        yield server
+
+
+@contextmanager
+def alertmanager(config: Path, folder: Path, targets: Mapping[str, int]) -> Iterator[Started]:
+    """Alertmanager by the folder `config`, copied into `folder`: receivers, say "monitor:9099", are at these ports of
+    this machine, and it waits for a second instead of minutes."""
+    places = {re.escape(target): f"127.0.0.1:{port}" for target, port in targets.items()}
+    soon = {r"group_(wait|interval): \w+": r"group_\1: 1s"}
+    copy, port = rewritten(config, folder, places | soon), free_port()
+    words = [f"--config.file={copy}/alertmanager.yml", f"--storage.path={folder}/alerts", "--cluster.listen-address="]
+    words.append(f"--web.listen-address=127.0.0.1:{port}")
+    with started(folder, "prometheus-alertmanager", words, port) as server:
+        yield server
+
+
+@contextmanager
+def webhook() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """A receiver: its port, and the JSON that was posted to it so far."""
+    received: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield int(server.server_address[1]), received
+        finally:
+            server.shutdown()
+            thread.join()
