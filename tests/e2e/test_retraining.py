@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,11 +65,13 @@ class Repository:
 
     def start(self, *words: str, until_there: str = "data/retrain/customers.parquet.dvc") -> subprocess.Popen[str]:
         """A retraining that got as far as to that file below its folder."""
+        begun = time.time()
         process = subprocess.Popen(
             [*RETRAIN, *words], cwd=self.folder, env=environment(**self.variables), stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        until(lambda: list((self.folder / WORK).glob(until_there)), seconds=90)
+        # not a file of one that was killed
+        until(lambda: any(path.stat().st_mtime > begun for path in (self.folder / WORK).glob(until_there)), seconds=90)
         return process
 
     def is_free(self) -> bool:
