@@ -19,7 +19,7 @@ setup: $(BIN)/.installed ## make .venv and install requirements.txt
 $(BIN)/.installed: requirements.txt
 	$(if $(PYTHON),,$(error no Python 3.11 or 3.12 found; name one: make setup PYTHON=/path/to/python3.11))
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	touch $@
 
 repro: setup ## run the stages that are stale (dvc repro)
