@@ -288,6 +288,11 @@ def test_the_service_imports_nothing_of_the_training() -> None:
     assert not set(packages()) & HEAVY
 
 
+def test_the_service_s_image_holds_what_the_service_imports() -> None:
+    copied = set(re.findall(r"churn/\w+\.py", (ROOT / "serve/Dockerfile").read_text()))
+    assert copied == {path for path in service_files() if path.startswith("churn/")} | {"churn/__init__.py"}
+
+
 def test_a_started_service_holds_nothing_of_the_training() -> None:
     code = f"import sys, serve.app, serve.releases; print(*{HEAVY!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -307,6 +312,6 @@ def test_the_service_s_pins_are_the_pipeline_s() -> None:
 
 def test_the_service_asks_for_nothing_without_a_use() -> None:
     # the server's, SQLAlchemy's driver, fsspec's, a folder of files
-    not_imported = {"httptools", "uvicorn", "uvloop", "psycopg", "s3fs", "fastapi-swagger"}
+    not_imported = {"httptools", "uvloop", "psycopg", "s3fs", "fastapi-swagger"}
     asked = set(re.findall(r"^([a-z0-9-]+)", (ROOT / "serve/requirements.in").read_text(), re.MULTILINE))
     assert asked - not_imported <= set().union(*packages().values())
