@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from monitoring.checks import latest, record
-from serve.log import Check, checks
+from serve.log import Check, checks, prune
 from tests.watched import empty_log
 
 AT = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -55,6 +55,7 @@ def test_what_is_no_number_is_null(engine: Engine) -> None:
 def test_a_log_from_before_there_were_checks_takes_one(engine: Engine) -> None:
     checks.drop(engine)
     assert kept(engine) == []
+    assert prune(engine, AT) == {"predictions": 0, "outcomes": 0}
     with engine.connect() as connection:
         record(connection, AT, report())
     assert [check.at for check in kept(engine)] == [AT]
