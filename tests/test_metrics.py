@@ -144,6 +144,7 @@ def test_the_queue_is_as_long_as_the_line(log: PredictionLog, model: Model, cust
 
 def test_names_and_units_are_prometheus_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics.checked, "check", CHECK)
+    monkeypatch.setattr(metrics.checked, "lineup", None)
     families = [f for f in text_string_to_metric_families(metrics.exposition().decode()) if f.name.startswith("churn_")]
     assert len(families) == 18 + 12
     for family in families:
