@@ -7,9 +7,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCK := --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
 RELEASES = $(or $(CHURN_RELEASES),releases)
 PORT := 8000
+COMPOSE := $(wildcard compose*.yaml ops/compose*.yaml)
+WORKFLOWS := $(wildcard .github/workflows/*.yaml .github/workflows/*.yml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint serve verify bench lock
+.PHONY: help setup repro test lint image serve verify bench lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,9 +39,19 @@ lint: setup ## ruff, mypy and the linters of the other files, as far as they are
 	ruff check .
 	ruff format --check .
 	mypy
+	yamllint --strict .
+	hadolint serve/Dockerfile
+	shellcheck .ci/run $(wildcard ops/*.sh)
+	kubernetes-validate --strict --quiet --no-warn ops/k8s/*.yaml
+	$(if $(COMPOSE),check-jsonschema --builtin-schema vendor.compose-spec $(COMPOSE))
+	$(if $(WORKFLOWS),check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS))
 	@if command -v promtool && command -v amtool; then promtool check config ops/prometheus/prometheus.yml && \
 	  promtool test rules ops/prometheus/tests/*.yml && amtool check-config ops/alertmanager/alertmanager.yml; \
 	else echo "promtool or amtool is not installed: alerts are not checked"; fi
+
+image: ## the service's container image, churn-service (needs docker)
+	docker build -f serve/Dockerfile -t churn-service --build-arg REVISION=$$(git rev-parse HEAD) \
+	  --build-arg VERSION=$$(git describe --tags --always --dirty) .
 
 verify: setup ## rebuild in a temporary clone and compare with what is committed
 	python -m tests.verify
