@@ -8,10 +8,11 @@ LOCK := --quiet --universal --python-version 3.11 --fork-strategy fewest --gener
 RELEASES = $(or $(CHURN_RELEASES),releases)
 PORT := 8000
 COMPOSE := $(wildcard compose*.yaml ops/compose*.yaml)
+BASE := origin/main
 WORKFLOWS := $(wildcard .github/workflows/*.yaml .github/workflows/*.yml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint image serve verify bench lock
+.PHONY: help setup repro test lint image serve verify review bench lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +56,9 @@ image: ## the service's container image, churn-service (needs docker)
 
 verify: setup ## rebuild in a temporary clone and compare with what is committed
 	python -m tests.verify
+
+review: setup ## compare metrics and parameters with BASE, as a pull request does
+	python -m review $(BASE) $(if $(LINK),--link $(LINK))
 
 bench: setup ## the benchmarks, as ratios against baselines measured in the same run
 	python -m benchmarks.pipeline

@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-HOUSE = ("churn", "stages", "serve", "monitoring", "tests", "benchmarks")
+HOUSE = ("churn", "stages", "serve", "monitoring", "review", "tests", "benchmarks")
 
 
 def scripts(*folders: str) -> list[str]:
@@ -32,7 +32,7 @@ def scripts(*folders: str) -> list[str]:
 BESIDE = {
     "serve/registry.py": "the command line's alone, where MLflow is; inside its functions it imports the training"
 }
-SCRIPTS, WATCH = scripts("churn", "stages"), scripts("monitoring")
+SCRIPTS, WATCH, REVIEW = scripts("churn", "stages"), scripts("monitoring"), scripts("review")
 SERVICE = [path for path in scripts("serve") if path not in BESIDE]
 # folder -> what of the house it may import
 ARROWS = {
@@ -40,6 +40,7 @@ ARROWS = {
     "stages": {"churn"},
     "serve": {"churn", "serve"},
     "monitoring": {"churn", "serve", "monitoring"},
+    "review": {"churn", "review"},
 }
 # what of the service those that watch it may import
 WATCHED = {"serve.log", "serve.settings", "serve.store"}
@@ -124,7 +125,7 @@ def closure(path: str) -> set[str]:
     while waiting:
         found.add(current := waiting.pop())
         files = {f"{module.replace('.', '/')}.py" for module in modules(current)}
-        waiting += sorted(files & {*SCRIPTS, *SERVICE, *WATCH} - found)
+        waiting += sorted(files & {*SCRIPTS, *SERVICE, *WATCH, *REVIEW} - found)
     return found
 
 
@@ -220,7 +221,7 @@ def test_every_plot_draws_a_file_that_a_stage_writes() -> None:
 
 
 def test_every_section_is_read_by_somebody() -> None:
-    read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE, *WATCH]))
+    read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE, *WATCH, *REVIEW]))
     assert {section.partition(".")[0] for section in read} == set(PARAMS)
 
 
@@ -236,7 +237,7 @@ def test_who_watches_knows_the_log_and_the_ledger_of_the_service(path: str) -> N
     assert {module for module in files if module.startswith("serve.")} <= WATCHED | ACTING.get(path, set())
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE, *WATCH])
+@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE, *WATCH, *REVIEW])
 def test_the_arrows_are_kept(path: str) -> None:
     known = {module.partition(".")[0] for module in modules(path)} & set(HOUSE)
     assert known <= ARROWS[path.partition("/")[0]]

@@ -38,6 +38,7 @@ KNOBS = [
     ("evaluate.baseline", "xgboost", ["evaluate"]),
     ("deploy.golden", 120, ["deploy"]),
     ("gate.slice_margin", 0.1, []),
+    ("review.metrics.roc_auc.absolute", 0.02, []),
     ("ab.alpha", 0.01, []),
     ("monitoring.report.alpha", 0.001, []),
 ]
