@@ -12,7 +12,7 @@ BASE := origin/main
 WORKFLOWS := $(wildcard .github/workflows/*.yaml .github/workflows/*.yml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint image serve verify review bench lock
+.PHONY: help setup repro test lint image serve verify review audit bench lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -60,10 +60,19 @@ verify: setup ## rebuild in a temporary clone and compare with what is committed
 review: setup ## compare metrics and parameters with BASE, as a pull request does
 	python -m review $(BASE) $(if $(LINK),--link $(LINK))
 
+.venv/audit/.installed: .ci/audit/requirements.txt
+	$(PYTHON) -m venv --clear .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+audit: setup .venv/audit/.installed ## known vulnerabilities, insecure code, secrets, licences
+	python -m review.audit
+
 bench: setup ## the benchmarks, as ratios against baselines measured in the same run
 	python -m benchmarks.pipeline
 	python -m benchmarks.service
 
-lock: ## pin requirements.in and serve/requirements.in into the files ending in .txt (needs uv)
+lock: ## pin each requirements.in into the requirements.txt beside it (needs uv)
 	uv pip compile $(LOCK) requirements.in -o requirements.txt
 	uv pip compile $(LOCK) --constraint requirements.txt serve/requirements.in -o serve/requirements.txt
+	uv pip compile $(LOCK) .ci/audit/requirements.in -o .ci/audit/requirements.txt

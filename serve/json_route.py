@@ -28,7 +28,7 @@ class JSONRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any):
         super().__init__(path, endpoint, **options)
-        assert self.body_field is not None
+        assert self.body_field is not None  # nosec B101: tells mypy that each of these routes takes a body
         validate = TypeAdapter[Any](self.body_field.field_info.annotation or Any).validator.validate_python
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -79,6 +79,6 @@ def read_settings() -> Settings:
 
 
 def _sentence(error: object) -> str:
-    assert isinstance(error, dict)
+    assert isinstance(error, dict)  # nosec B101: tells mypy what pydantic's errors are
     name = "_".join(str(part) for part in error["loc"][:1] or ["releases"]).upper()
     return f"environment variable CHURN_{name}: {error['msg'].removeprefix('Value error, ')}"
