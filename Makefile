@@ -7,9 +7,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCK := --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
 RELEASES = $(or $(CHURN_RELEASES),releases)
 PORT := 8000
-COMPOSE := $(wildcard compose*.yaml ops/compose*.yaml)
+COMPOSE := $(wildcard ops/compose.yaml)
 BASE := origin/main
-WORKFLOWS := $(wildcard .github/workflows/*.yaml .github/workflows/*.yml)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test lint image serve verify review audit bench lock
@@ -45,7 +44,10 @@ lint: setup ## ruff, mypy and the linters of the other files, as far as they are
 	shellcheck .ci/run $(wildcard ops/*.sh)
 	kubernetes-validate --strict --quiet --no-warn ops/k8s/*.yaml
 	$(if $(COMPOSE),check-jsonschema --builtin-schema vendor.compose-spec $(COMPOSE))
-	$(if $(WORKFLOWS),check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS))
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	zizmor --offline --quiet --persona pedantic .github
+	.ci/actionlint/run
 	@if command -v promtool && command -v amtool; then promtool check config ops/prometheus/prometheus.yml && \
 	  promtool test rules ops/prometheus/tests/*.yml && amtool check-config ops/alertmanager/alertmanager.yml; \
 	else echo "promtool or amtool is not installed: alerts are not checked"; fi
