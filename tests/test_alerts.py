@@ -114,3 +114,9 @@ def test_what_is_silenced_is_an_alert() -> None:
     rules = yaml.safe_load((OPS / "alertmanager/alertmanager.yml").read_text())["inhibit_rules"]
     named = re.findall(r"Churn\w+", str(rules))
     assert named and set(named) <= ALERTS.keys()
+
+
+def test_an_alert_asks_for_a_retraining_where_the_policy_grants_it() -> None:
+    reasons = yaml.safe_load((ROOT / "params.yaml").read_text())["monitoring"]["retrain"]["reasons"]
+    asking = [rule["expr"] for rule in ALERTS.values() if rule["labels"].get("retrain")]
+    assert sorted(reason for expr in asking for reason in re.findall(r'reason="(\w+)"', expr)) == sorted(reasons)
