@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from fastapi.testclient import TestClient
 from churn.script import InputError
 from monitoring import watch
 from monitoring.watch import Watch, create_app
-from tests.e2e.servers import until
+from tests.e2e.servers import until as until_soon
+
+until = partial(until_soon, seconds=60)  # a process takes its time to start where others run
 
 FIRING = {"status": "firing", "labels": {"alertname": "ChurnConceptDrift", "retrain": "true"}, "annotations": {}}
 RECORD = """
