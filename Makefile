@@ -41,7 +41,7 @@ lint: setup ## ruff, mypy and the linters of the other files, as far as they are
 	mypy
 	yamllint --strict .
 	hadolint serve/Dockerfile
-	shellcheck .ci/run $(wildcard ops/*.sh)
+	shellcheck .ci/run .ci/actionlint/run $(wildcard ops/*.sh)
 	kubernetes-validate --strict --quiet --no-warn ops/k8s/*.yaml
 	$(if $(COMPOSE),check-jsonschema --builtin-schema vendor.compose-spec $(COMPOSE))
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
