@@ -1,7 +1,8 @@
-"""The service's settings: CHURN_* of the environment, read once."""
+"""The service's settings: CHURN_* of the environment and files of secrets, read once."""
 
+import os
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from churn.script import InputError
 
 MIB = 2**20
+SECRETS = Path("/run/secrets")  # where containers find theirs
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -38,7 +40,7 @@ def _keys(text: object) -> object:
 
 
 class Settings(BaseSettings):
-    """Field `x` is the environment variable CHURN_X; an empty one counts as none."""
+    """Field `x` is the environment variable CHURN_X, else the secret churn_x, a file; an empty one counts as none."""
 
     model_config = SettingsConfigDict(
         env_prefix="CHURN_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
@@ -54,6 +56,11 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any of them opens; none: open to all
     max_body: PositiveInt = 16 * MIB  # bytes of a request
     rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = None  # of each key, or address without keys
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_empty_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value != ""}
 
     @model_validator(mode="after")
     def _have_places(self) -> Self:
@@ -73,12 +80,14 @@ class Settings(BaseSettings):
 def read_settings() -> Settings:
     """The settings; every wrong variable is one line of the InputError, which never shows a key."""
     try:
-        return Settings()
+        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)  # type: ignore[call-arg]
     except ValidationError as error:
         raise InputError("\n".join(_sentence(e) for e in error.errors(include_input=False))) from None
 
 
 def _sentence(error: object) -> str:
     assert isinstance(error, dict)  # nosec B101: tells mypy what pydantic's errors are
-    name = "_".join(str(part) for part in error["loc"][:1] or ["releases"]).upper()
-    return f"environment variable CHURN_{name}: {error['msg'].removeprefix('Value error, ')}"
+    name = f"churn_{(error['loc'] or ['releases'])[0]}"
+    is_file = (SECRETS / name).is_file() and not os.environ.get(name.upper())
+    place = f"secret {SECRETS / name}" if is_file else f"environment variable {name.upper()}"
+    return f"{place}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,10 +1,12 @@
-"""The environment is read strictly, and never shown where it holds a secret."""
+"""The environment and the secrets are read strictly, and never shown where they hold one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from churn.script import InputError
+from serve import settings as module
 from serve.settings import Rate, Settings, read_settings
 
 
@@ -16,6 +18,17 @@ def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("CHURN_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "SECRETS", tmp_path / "secrets")
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Callable[..., None]:
+    def write(**contents: str) -> None:
+        (tmp_path / "secrets").mkdir(exist_ok=True)
+        for name, content in contents.items():
+            (tmp_path / "secrets" / name).write_text(content)
+
+    return write
 
 
 def test_without_variables_the_log_lies_beside_the_releases() -> None:
@@ -72,3 +85,33 @@ def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> No
     for name in Settings.model_fields:
         monkeypatch.setenv(f"CHURN_{name.upper()}", "")
     assert read_settings() == without
+
+
+def test_a_secret_is_a_file_whose_last_line_may_end_and_the_environment_comes_first(
+    secrets: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets(churn_log_url="postgresql://u:p@h/d\n", churn_admin_key="a\n", churn_api_keys="b, c\n", other="x")
+    settings = read_settings()
+    assert (settings.log, settings.admin_key, settings.api_keys) == ("postgresql://u:p@h/d", "a", ("b", "c"))
+    monkeypatch.setenv("CHURN_ADMIN_KEY", "d")
+    monkeypatch.setenv("CHURN_API_KEYS", "")  # counts as none
+    assert (read_settings().admin_key, read_settings().api_keys) == ("d", ("b", "c"))
+
+
+def test_an_empty_secret_counts_as_none(secrets: Callable[..., None]) -> None:
+    without = read_settings()
+    secrets(**{f"churn_{name}": "\n" for name in Settings.model_fields})
+    assert read_settings() == without
+
+
+def test_a_wrong_secret_is_one_line_that_names_the_file_and_does_not_show_it(
+    secrets: Callable[..., None], tmp_path: Path
+) -> None:
+    secrets(churn_api_keys=" , ", churn_rate_limit="a-secret")
+    with pytest.raises(InputError) as error:
+        read_settings()
+    lines = str(error.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"secret {tmp_path}/secrets/churn_{name}" for name in ("api_keys", "rate_limit")
+    ]
+    assert "a-secret" not in str(error.value)
