@@ -1,8 +1,9 @@
 """Watch production: a check every so many hours, and a retraining where one is needed, also when an alert asks for it.
 
-`python -m monitoring.watch [--every HOURS] [--port 9099]` is what the compose file runs. Alertmanager posts to /alerts;
-/metrics says how the last runs ended. Each run is a process of its own, one at a time: `python -m monitoring.check`,
-`python -m monitoring.retrain --if-needed`. A crontab line does the same without alerts.
+`python -m monitoring.watch [--every HOURS] [--port 9099]` is what the compose file runs. Alertmanager posts to /alerts
+what is to be trained again, and to /people what they should hear, as long as they are reached nowhere else: it goes to
+the log. /metrics says how the last runs ended. Each run is a process of its own, one at a time: `python -m
+monitoring.check`, `python -m monitoring.retrain --if-needed`. A crontab line does the same without alerts.
 """
 
 import argparse
@@ -34,6 +35,7 @@ class Alert(BaseModel):
 
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
+    annotations: dict[str, str] = {}
 
 
 class Alerts(BaseModel):
@@ -112,6 +114,12 @@ def create_app(watch: Watch) -> FastAPI:
             watch.ask()
         return {"asked": bool(firing)}
 
+    @app.post("/people", status_code=202)
+    async def people(told: Alerts) -> dict[str, int]:
+        for alert in told.alerts:
+            log.warning("%s", line(alert))
+        return {"told": len(told.alerts)}
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
@@ -121,6 +129,17 @@ def create_app(watch: Watch) -> FastAPI:
         return Response(generate_latest(watch.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def line(alert: Alert) -> str:
+    """One line, whatever stands in it: `firing, ticket: ChurnSlow: summary: description (docs/runbook.md#...)`."""
+    labels, notes = alert.labels, alert.annotations
+    parts = [
+        f"{alert.status}, {labels.get('severity', 'no severity')}", labels.get("alertname", "an alert"),
+        notes.get("summary", ""), notes.get("description", ""),
+    ]  # fmt: skip
+    words = ": ".join(filter(None, parts)) + (f" ({notes['runbook_url']})" if "runbook_url" in notes else "")
+    return " ".join(words.split())
 
 
 def main() -> None:

@@ -46,8 +46,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 def test_a_check_runs_at_the_start_and_alone_where_all_is_well(runs: Callable[..., list[str]]) -> None:
     runs(check=0)
     with TestClient(create_app(Watch(3600))) as client:
-        until(lambda: "churn_watch_exit_status" in client.get("/metrics").text and runs())
-        assert 'churn_watch_exit_status{command="recorded_check"} 0.0' in client.get("/metrics").text
+        until(lambda: 'churn_watch_exit_status{command="recorded_check"} 0.0' in client.get("/metrics").text)
     assert runs() == ["check"]
 
 
@@ -100,6 +99,24 @@ def test_what_is_no_alert_is_refused(runs: Callable[..., list[str]]) -> None:
         assert client.post("/alerts", json={"alerts": [{"status": "on fire", "labels": {}}]}).status_code == 422
         assert client.post("/alerts", content=b"nonsense").status_code == 422
     assert runs() == []
+
+
+def test_what_people_should_hear_is_a_line_of_the_log_each(
+    runs: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    runs(check=0)
+    notes = {"summary": "It is\nslow", "description": "0.3 s", "runbook_url": "docs/runbook.md#churnslow"}
+    slow = {"labels": {"alertname": "ChurnSlow", "severity": "ticket"}, "annotations": notes}
+    alerts = [slow | {"status": "firing"}, slow | {"status": "resolved"}, {"status": "firing", "labels": {}}]
+    with TestClient(create_app(Watch(0))) as client:
+        answer = client.post("/people", json={"version": "4", "alerts": alerts})
+        assert (answer.status_code, answer.json()) == (202, {"told": 3})
+    assert [record.getMessage() for record in caplog.records if record.name == "monitoring.watch"] == [
+        "firing, ticket: ChurnSlow: It is slow: 0.3 s (docs/runbook.md#churnslow)",
+        "resolved, ticket: ChurnSlow: It is slow: 0.3 s (docs/runbook.md#churnslow)",
+        "firing, no severity: an alert",
+    ]
+    assert runs() == []  # people train nothing
 
 
 def test_a_run_that_fails_is_told_and_the_next_goes_on(runs: Callable[..., list[str]]) -> None:

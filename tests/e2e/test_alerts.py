@@ -52,7 +52,7 @@ def world(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with (
         webhook() as (port, received),
         Service(folder, reproduced / "models/release", workers=2) as service,
-        alertmanager(ROOT / "ops/alertmanager", folder, {"monitor:9099": port, "people:9098": port}) as alerts,
+        alertmanager(ROOT / "ops/alertmanager", folder, {"monitor:9099": port}) as alerts,
         prometheus(
             ROOT / "ops/prometheus", folder, {"service:8000": service.port, "alertmanager:9093": alerts.port}, SOON
         ) as server,
