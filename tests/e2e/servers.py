@@ -356,10 +356,14 @@ def prometheus(
     config: Path, folder: Path, targets: Mapping[str, int], changes: Mapping[str, str] | None = None
 ) -> Iterator[Started]:
     """Prometheus by the folder `config`, copied into `folder`: `targets`, say "service:8000", are at these ports of
-    this machine, and a second lies between two looks. `changes` go to `rewritten`: {"for: .m": "for: 1s"}."""
+    this machine, found by no name server, and a second lies between two looks. `changes` go to `rewritten`:
+    {"for: .m": "for: 1s"}."""
+    named = {
+        r"dns_sd_configs:(\s+- )\{names: \[(\w+)\], type: A, port: (\d+).*\}": r'static_configs:\1targets: ["\2:\3"]'
+    }
     places = {re.escape(target): f"127.0.0.1:{port}" for target, port in targets.items()}
     often = {r"(scrape|evaluation)_interval: \w+": r"\1_interval: 1s"}
-    copy, port = rewritten(config, folder, places | often | dict(changes or {})), free_port()
+    copy, port = rewritten(config, folder, named | places | often | dict(changes or {})), free_port()
     words = [f"--config.file={copy}/prometheus.yml", f"--storage.tsdb.path={folder}/metrics"]
     with started(folder, "prometheus", [*words, f"--web.listen-address=127.0.0.1:{port}"], port) as server:
         yield server
