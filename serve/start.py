@@ -52,6 +52,9 @@ def main() -> None:
     # the first process of a container ignores a signal that it does not handle; uvicorn puts its own handler over it
     signal.signal(signal.SIGTERM, leave)
     jsonlog.configure()
+    root = logging.getLogger()  # of the libraries: what is wrong alone, and in the same form
+    root.handlers = logging.getLogger("serve").handlers
+    root.setLevel("WARNING")
     fill(read_settings(), Path(sys.argv[1]))
     uvicorn.main(["serve.app:app"])
 
