@@ -137,13 +137,16 @@ def test_all_customers_of_the_real_table_get_what_the_offline_pipeline_says(
 
 
 def test_from_start_to_ready_is_less_than_3_seconds(docker: Engine, tmp_path: Path) -> None:
-    container, seconds = Container(docker, tmp_path), [np.inf]
+    container, seconds = Container(docker, tmp_path), []
     try:
-        while min(seconds) >= 3 and len(seconds) < 8:  # the machine may have other things to do
+        for _ in range(3):
             begin = time.monotonic()
             container.start()
             until(lambda: container.answers("/ready"))
-            seconds.append(time.monotonic() - begin)
+            ready = time.monotonic() - begin
+            # of these nanoseconds, it waited for processors that others used
+            waited = int(container.python("print(open('/proc/1/schedstat').read().split()[1])"))
+            seconds.append(ready - waited / 1e9)
             container.terminate()
     finally:
         container.kill()
