@@ -1,14 +1,18 @@
 """Scorer: raw customers to probabilities through a release bundle, without pandas, scikit-learn or mlflow."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from churn.features import add_features, filled
 from churn.release import MODEL, Release, ReleaseError, open_release
+
+# before the import: onnxruntime keeps an id of the machine and a thread that reports its use to its makers
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 GOLDEN_TOLERANCE = 1e-6
 
