@@ -16,11 +16,24 @@ import onnx
 import pandas as pd
 from onnx import TensorProto, helper
 from pydantic import Field
-from skl2onnx import convert_sklearn
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx.algebra.onnx_ops import (
+    OnnxAdd,
+    OnnxArgMax,
+    OnnxCast,
+    OnnxConcat,
+    OnnxMatMul,
+    OnnxNeg,
+    OnnxSigmoid,
+)
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx.common.utils_sklearn import enumerate_model_names
 from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from churn import release
 from churn.calibration import EDGE
@@ -46,15 +59,20 @@ def export(model: Pipeline) -> onnx.ModelProto:
     fitted_alone = fitted.model if calibrated else fitted
     if "xgboost" in sys.modules:  # the model was made of it
         _register_xgboost()
+    _register_logistic_regression()
     widths = (len(add_features.numbers_), len(add_features.categories_))
     types = (("numbers", FloatTensorType), ("categories", StringTensorType))
     inputs = [(name, kind([None, width])) for (name, kind), width in zip(types, widths, strict=True) if width]
+    # divided as scikit-learn does it, for weights that nearly cancel each other make much of the last digit
+    divided = {
+        f"{name}__div": "div" for name, part in enumerate_model_names(fitted_alone) if isinstance(part, StandardScaler)
+    }
     try:
         converted = convert_sklearn(
             fitted_alone,
             name="churn",
             initial_types=inputs,
-            options={"zipmap": False},
+            options={"zipmap": False, **divided},
             target_opset={"": 21, "ai.onnx.ml": 3},
         )
     except Exception as error:  # the converters raise whatever they like
@@ -105,13 +123,32 @@ def _churn_probability(slope: float | None, intercept: float | None) -> tuple[li
 
 def _register_xgboost() -> None:
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
-    from skl2onnx import update_registered_converter
-    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
     from xgboost import XGBClassifier
 
     options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
     shapes = calculate_linear_classifier_output_shapes
     update_registered_converter(XGBClassifier, "XGBoostXGBClassifier", shapes, convert_xgboost, options=options)
+
+
+def _register_logistic_regression() -> None:
+    """Sums in double, as scikit-learn has it: in float, weights that nearly cancel each other cost 1e-6 and more."""
+    update_registered_converter(
+        LogisticRegression,
+        "SklearnLinearClassifier",
+        calculate_linear_classifier_output_shapes,
+        _convert_logistic_regression,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+
+
+def _convert_logistic_regression(scope: Any, operator: Any, container: Any) -> None:
+    model, (label, probabilities) = operator.raw_operator, operator.outputs
+    version, weights = {"op_version": container.target_opset}, model.coef_.astype("float64").T
+    x = OnnxCast(operator.inputs[0], to=TensorProto.DOUBLE, **version)
+    odds = OnnxAdd(OnnxMatMul(x, weights, **version), model.intercept_.astype("float64"), **version)
+    both = OnnxConcat(OnnxSigmoid(OnnxNeg(odds, **version), **version), OnnxSigmoid(odds, **version), axis=1, **version)
+    OnnxCast(both, to=TensorProto.FLOAT, output_names=[probabilities.full_name], **version).add_to(scope, container)
+    OnnxArgMax(both, axis=1, keepdims=0, output_names=[label.full_name], **version).add_to(scope, container)
 
 
 def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
