@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from churn.scorer import Scorer
+from demo.world import month
 from monitoring import check
 from monitoring.checks import latest
 from serve.checked import DOCUMENTED, samples
 from serve.log import Check, connect
 from serve.store import Store
-from tests.months import log_month, month
+from tests.months import log_month
 from tests.watched import empty_log
 
 Command = Callable[..., tuple[int, str]]

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from churn.scorer import Scorer
+from demo.world import month, sent
 from serve.log import COLUMNS, first_id, moment
 from serve.store import Store
 from tests.conftest import ROOT
-from tests.months import month, sent
 from tests.verify import environment
 from tests.watched import empty_log
 
@@ -36,7 +36,7 @@ finally:
 def write(database: Path, scorer: Scorer) -> None:
     """The answers to 5,000 customers over and over, as if they were others."""
     drawn = month(1, 5_000)
-    rows, churned = sent(scorer, drawn), (drawn["churned"] == "Yes").tolist()
+    rows, churned = sent(scorer.release.schema, drawn), (drawn["churned"] == "Yes").tolist()
     p, texts = scorer.probabilities(rows).tolist(), [json.dumps(row) for row in rows]
     threshold, version = scorer.release.card["threshold"]["value"], scorer.release.version
 

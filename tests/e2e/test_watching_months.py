@@ -7,9 +7,10 @@ import pytest
 
 from churn.params import read_params, read_section
 from churn.scorer import Scorer
+from demo.world import month, true_auc
 from monitoring.report import report
 from tests.conftest import ROOT
-from tests.months import month, taken, true_auc
+from tests.months import taken
 
 pytestmark = pytest.mark.e2e
 

@@ -1,0 +1,78 @@
+"""Releases that are trained beside the story, by the pipeline's own stages: `python -m demo.aside FOLDER...`.
+
+`plenty` is what a retraining is measured against: the new world with so many customers that more would teach nothing.
+`wrong` is what goes wrong: last year's customers, and of those only the ones without a long contract.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from churn.params import PARAMS
+from churn.script import run
+from demo.world import CHANGED, QUIET, month
+
+log = logging.getLogger("demo.aside")
+
+TABLE = "customers.parquet"
+PLENTY, WRONG, SEED = 30_000, 6_000, 900
+MODELS = {"plenty": ("logistic_regression", "blend"), "wrong": ("logistic_regression",)}
+
+
+def tables() -> dict[str, pd.DataFrame]:
+    last_year = month(SEED + 1, WRONG, *QUIET)
+    return {
+        "plenty": month(SEED, PLENTY, *CHANGED),
+        "wrong": last_year[last_year["contract"] == "Month-to-month"],
+    }
+
+
+def prepare(folder: Path, table: pd.DataFrame, models: Sequence[str], params: Mapping[str, Any]) -> None:
+    """What the stages read: the table, as texts, and the repository's knobs, for this table and fewer models."""
+    folder.mkdir()
+    texts = table.drop(columns="snapshot_date").astype(dict.fromkeys(table.select_dtypes("category"), "str"))
+    texts.to_parquet(folder / TABLE, index=False)
+    schema = Path(params["data"]["schema"]).resolve()
+    chosen = {name: params["train"]["models"][name] for name in models}
+    knobs = {
+        **params,
+        "data": {"path": TABLE, "schema": str(schema), "options": {}},
+        "train": params["train"] | {"models": chosen},
+        "evaluate": params["evaluate"] | {"baseline": models[0], "resamples": 100},
+    }
+    (folder / PARAMS).write_text(yaml.safe_dump(knobs, sort_keys=False))
+
+
+def train(folder: Path, models: Sequence[str]) -> None:
+    """The stages from load to deploy, one after the other, in that folder."""
+    from stages import deploy, evaluate, featurize, load, preprocess, select, train, validate
+
+    with chdir(folder):
+        for stage in (load, validate, preprocess, featurize):
+            stage.main()
+        for name in models:
+            train.main(name)
+        for stage in (select, evaluate, deploy):
+            stage.main()
+
+
+def main() -> None:
+    os.nice(10)  # the story goes first
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(sys.argv[1]).resolve() / 'mlflow.db'}"
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    made = tables()
+    for name in reversed(MODELS):
+        folder = Path(sys.argv[1], name)
+        prepare(folder, made[name], MODELS[name], params)
+        train(folder, MODELS[name])
+
+
+if __name__ == "__main__":
+    run(main, "demo.aside")

@@ -1,0 +1,423 @@
+"""The closed loop, month by month: everything that is told here is what the real commands and services did."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import func, select
+
+from churn.params import read_params, read_section
+from churn.scorer import Scorer
+from churn.script import InputError
+from demo.clock import pass_time
+from demo.screen import Screen
+from demo.service import Service, Watch, service, until, watch
+from demo.story import Estimate, Month, Recovery, Score, Side
+from demo.workspace import end
+from demo.world import CHANGED, WORLDS, expected_auc, month, sent
+from monitoring.ab import report as knobs_of_ab
+from monitoring.check import keep, take
+from monitoring.read_log import open_log
+from monitoring.report import report
+from monitoring.shadow import compared, read_pairs, running
+from serve.log import predictions
+from serve.store import Store
+from stages.simulate import leaving
+
+CUSTOMERS = 6_000  # of a month
+WRONG = 600  # customers whom the bad release answers before somebody looks: the check wants 500
+A_MONTH = timedelta(days=30)
+SEED = 100
+# what the demo sets: the simulated operator, and no second retraining while the first one's release is in the shadow
+KNOBS = {
+    "data.path": "data/raw/customers.csv", "data.schema": "schemas/telco.yaml", "data.options": {},
+    "monitoring.retrain.cooldown": 45,
+}  # fmt: skip
+
+
+@dataclass
+class Crowd:
+    """A month's customers, and what came of them."""
+
+    customers: list[dict[str, Any]]  # as they are sent
+    chance: np.ndarray
+    churned: np.ndarray
+    answered: list[dict[str, Any]]
+
+
+class Play:
+    """The story; what is left of it in the end are `months`, `recovery` and `told`."""
+
+    def __init__(self, clone: Path, screen: Screen, aside: subprocess.Popen[bytes], stack: ExitStack):
+        self.clone, self.screen, self.aside, self.stack = clone, screen, aside, stack
+        self.releases, self.money = clone / "releases", read_section("profit")
+        self.months: list[Month] = []
+        self.crowds: list[Crowd] = []
+        self.told: dict[str, Any] = {}
+        self.pending: list[str] = []  # what happens before this month's customers are asked about
+        self.service: Service
+        self.watch: Watch
+        self.first: Scorer
+        self.recovery: Recovery
+        screen.scene.months, screen.scene.of = self.months, len(WORLDS)
+
+    @property
+    def store(self) -> Store:
+        """Read anew: the clock moves its acts."""
+        return Store(self.releases)
+
+    def run(self) -> None:
+        say = self.screen.say
+        self.begin()
+        self.head(1, "a quiet month")
+        self.ask()
+        self.check()
+        self.next_month("another one; now outcomes of the month before are known")
+        self.ask()
+        self.check()
+        self.next_month("a campaign brings other customers: fibre, no contract, newer, dearer")
+        self.happens("input drift: a campaign")
+        self.ask()
+        self.alert(self.check())
+        self.next_month("the campaign is over, but customers begin to leave for other reasons: concept drift")
+        self.happens("concept drift begins")
+        self.ask()
+        self.check()
+        say("nobody can know yet: inputs are as ever, and these customers' outcomes come in a month")
+        self.next_month("the first outcomes of the new world come in")
+        self.ask()
+        self.alert(self.check())
+        self.next_month("the same again, so it is no odd month")
+        self.ask()
+        self.alert(self.check())
+        self.retrained()
+        self.next_month("the new release scores in the shadow what the old one answers")
+        self.ask()
+        self.alert(self.check())
+        self.next_month("the shadow has proved itself")
+        self.promote()
+        self.ask()
+        self.check()
+        self.add_wrong()
+        self.next_month("a colleague puts out a release of last year's customers without a long contract")
+        self.ask(CUSTOMERS - WRONG)
+        self.check()
+        self.bad_release()
+        self.next_month("all is well again")
+        self.ask()
+        self.check()
+        self.pass_month()
+        self.end()
+
+    # steps
+
+    def begin(self) -> None:
+        self.screen.head("Before the first month: train and serve")
+        self.screen.step("train", "dvc repro")
+        # what the checks compare with takes seconds to import: while the pipeline trains
+        threading.Thread(target=import_module, args=("evidently",), daemon=True).start()
+        self.screen.say(f"dvc repro in {self.clone}: {repro(self.clone, self.trains)}")
+        version = self.store.add(Path("models/release"), "first training", "demo")
+        self.store.promote(version, "first run", "demo")
+        self.first = Scorer.open(self.store.bundle(version))
+        card = self.first.release.card
+        self.screen.say(f"release {version} ({card['model']}), test ROC AUC {card['test']['roc_auc']:.3f}")
+        self.screen.step("serve", "uvicorn serve.app:app")
+        self.service = self.stack.enter_context(service(self.clone))
+        self.watch = self.stack.enter_context(watch(self.clone))
+        self.service.wait_for(version)
+        self.screen.say(
+            f"it answers at {self.service.address}; monitoring.watch waits for alerts at {self.watch.address}"
+        )
+        self.show_roles()
+
+    def trains(self, line: str) -> None:
+        if found := re.search(r"[Ss]tage '(.+?)'", line):
+            self.screen.step(self.screen.scene.step, f"{self.screen.scene.words.partition(':')[0]}: {found[1]}")
+
+    def head(self, number: int, words: str) -> None:
+        self.screen.head(f"Month {number}: {words}")
+
+    def next_month(self, words: str) -> None:
+        self.pass_month()
+        self.head(len(self.months) + 1, words)
+        self.outcomes()
+
+    def pass_month(self) -> None:
+        self.screen.step("outcomes", "a month passes")
+        pass_time(self.releases, A_MONTH)
+        if len(self.months) == 1:
+            self.screen.say("a month passes: the demo moves all that is logged back by 30 days, here and below")
+
+    def outcomes(self) -> None:
+        """What became of the last month's customers, a month after they were asked about."""
+        self.screen.step("outcomes", "POST /feedback")
+        crowd = self.crowds[-1]
+        now = datetime.now(UTC).isoformat()
+        told = [
+            {"customer_id": customer["customer_id"], "churned": bool(churned), "observed_at": now}
+            for customer, churned in zip(crowd.customers, crowd.churned, strict=True)
+        ]
+        matched = self.service.tell(told)
+        self.screen.say(
+            f"POST /feedback: {matched:,} outcomes of last month's customers; {crowd.churned.mean():.1%} left"
+        )
+
+    def ask(self, n: int = CUSTOMERS) -> None:
+        """The first n of a month's customers."""
+        self.screen.step("ask", "POST /predict/batch")
+        number, world = len(self.months) + 1, WORLDS[len(self.months)]
+        drawn = month(SEED + number, CUSTOMERS, *world)
+        customers = [
+            {"customer_id": name, **customer}
+            for name, customer in zip(drawn["customer_id"], sent(self.first.release.schema, drawn), strict=True)
+        ]
+        churned = (drawn["churned"] == "Yes").to_numpy("int64")
+        self.crowds.append(Crowd(customers, leaving(drawn, world.concept), churned, []))
+        now = Month(number, n, *self.answer(n), events=self.pending)
+        self.pending = []
+        self.months.append(now)
+        if self.store.state()["shadow"]:
+            self.shadow_is_done()
+        self.screen.say(
+            f"POST /predict/batch: {n:,} customers; true ROC AUC {now.answered.auc:.3f}, "
+            f"profit {now.answered.profit:.2f} each"
+            + (f" (first release: {now.without.auc:.3f}, {now.without.profit:.2f})" if self.is_retrained else "")
+        )
+
+    @property
+    def is_retrained(self) -> bool:
+        return self.store.state()["champion"] != self.first.release.version
+
+    def answer(self, n: int) -> tuple[Score, Score]:
+        """Ask about the next n customers of this month; how good is what all were told, and the first release's."""
+        crowd = self.crowds[-1]
+        done = len(crowd.answered)
+        crowd.answered += self.service.ask(crowd.customers[done : done + n])
+        told = len(crowd.answered)
+        facts = crowd.chance[:told], crowd.churned[:told], self.money
+        sides = side(crowd.answered), self.by_the_first(crowd.customers[:told])
+        ours, first = (Score.of(each, *facts) for each in sides)
+        return ours, first
+
+    def by_the_first(self, customers: list[dict[str, Any]]) -> Side:
+        p = self.first.probabilities(customers)
+        return Side(p, (p >= self.first.release.card["threshold"]["value"]).astype("float64"))
+
+    def check(self) -> dict[str, Any]:
+        """What `python -m monitoring.check` does, without importing it all anew each month."""
+        self.screen.step("check", "monitoring.check")
+        found = report(take(None), self.money, **read_params("monitoring.report", report)).found
+        keep(found)
+        now = self.months[-1]
+        now.verdict = found["verdict"]
+        # a check of the bad release says nothing of the one that answered this month
+        now.estimated = now.estimated or Estimate.of(found["estimated"])
+        if len(self.months) > 1 and not self.months[-2].realised:
+            self.months[-2].realised = Estimate.of(found["realised"])
+        aucs = [("estimated", now.estimated), ("last month's by outcomes", Estimate.of(found["realised"]))]
+        self.screen.say(
+            f"monitoring.check: {found['verdict']}; "
+            + ", ".join(f"{name} {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]" for name, auc in aucs if auc),
+            "bold red" if found["verdict"] == "breach" else "",
+        )
+        for reason in found["reasons"]:
+            self.screen.say(f"  {reason['level']}: {reason['words']}")
+        return found
+
+    def alert(self, found: dict[str, Any]) -> None:
+        """A breach is an alert: what Alertmanager posts to the watch, which runs monitoring.retrain --if-needed."""
+        if found["verdict"] != "breach":
+            raise InputError(f"the check says {found['verdict']} where the story has a breach: {found['reasons']}")
+        self.screen.step("alert", "POST /alerts")
+        self.screen.say("alert: POST /alerts of monitoring.watch, which runs: python -m monitoring.retrain --if-needed")
+
+        def meanwhile(line: str) -> None:
+            if "Running stage" in line and self.screen.scene.step != "retrain":
+                self.screen.step("retrain", "monitoring.retrain")
+            self.trains(line)
+
+        begin = time.monotonic()
+        status, said = self.watch.alert(found["reasons"][0]["words"], meanwhile)
+        for line in said:
+            self.screen.say(f"  {line}", "green" if "passes the gate" in line else "")
+        if status:
+            raise InputError(f"the retraining failed: {said or self.watch.log.read_text()[-2000:]}")
+        self.told["retraining"] = time.monotonic() - begin
+
+    def happens(self, words: str) -> None:
+        self.pending.append(words)
+
+    def retrained(self) -> None:
+        state = self.store.state()
+        if not state["shadow"]:
+            raise InputError("no retraining came of two breaches in a row")
+        act = next(act for act in reversed(self.store.history()) if act["act"] == "add")
+        lineage = act["lineage"]
+        self.retrained_version = state["shadow"]
+        self.months[-1].events.append("retrained, into the shadow")
+        self.screen.step("gate")
+        gate = next(act["gate"] for act in reversed(self.store.history()) if act["act"] == "shadow")
+        self.show_gate(gate)
+        self.screen.step("shadow")
+        self.screen.say(
+            f"retrained in {self.told['retraining']:.0f} s on {lineage['customers']:,} customers of production, "
+            f"the table before {lineage['table']}; branch {lineage['branch']}"
+        )
+        self.service.wait_for(self.retrained_version, "shadow")
+        self.show_roles()
+
+    def show_gate(self, gate: dict[str, Any]) -> None:
+        for measured in gate["measures"]:
+            if measured["measure"] in ("roc_auc", "profit"):
+                self.screen.say(
+                    f"  gate, {gate['customers'][measured['data']]:,} customers of {measured['data']}: "
+                    f"{measured['measure'].replace('_', ' ')} {measured['candidate']:.3f}, champion "
+                    f"{measured['champion']:.3f}: {'passes' if measured['passed'] else 'does not pass'}"
+                )
+
+    def shadow_is_done(self) -> None:
+        """Until no more of the shadow's rows come: it takes its time behind the answers, and what is late would get the
+        date of the next month."""
+        seen = -1
+
+        def is_still() -> bool:
+            nonlocal seen
+            before = seen
+            with open_log() as connection:
+                seen = connection.scalar(select(func.count()).where(predictions.c.arm == "shadow")) or 0
+            time.sleep(0.5)
+            return seen == before and seen > 0
+
+        until(is_still)
+
+    def promote(self) -> None:
+        self.screen.step("shadow", "monitoring.shadow")
+        knobs = read_params("ab", knobs_of_ab)
+        with open_log() as connection:
+            read = read_pairs(connection, running(self.store.history()))
+        found = compared(*read, self.money, knobs["resamples"], knobs["seed"])["outcomes"]
+        low, high = found["roc_auc_answered_low"], found["roc_auc_answered_high"]
+        self.months[-1].realised = Estimate(found["roc_auc_answered"], low, high)
+        self.screen.say(
+            f"monitoring.shadow: {found['labelled']:,} outcomes; ROC AUC {found['roc_auc_shadow']:.3f} against the "
+            f"answers' {found['roc_auc_answered']:.3f}, profit {found['profit_per_customer_shadow']:.2f} against "
+            f"{found['profit_per_customer_answered']:.2f}"
+        )
+        self.screen.step("gate", "POST /admin/promote")
+        status, answer = self.service.post(
+            "/admin/promote", {"version": self.retrained_version, "reason": "right more often in the shadow"}
+        )
+        if status != 200:
+            raise InputError(f"the promotion was refused: {answer}")
+        self.show_gate(answer["gate"])
+        self.screen.step("promote")
+        self.service.wait_for(self.retrained_version)
+        self.screen.say(f"{self.retrained_version} is champion", "green")
+        self.happens("promoted")
+        self.promoted = len(self.months) + 1
+        self.show_roles()
+
+    def add_wrong(self) -> None:
+        """In the store before the outcomes come, by which the gate will judge it."""
+        self.screen.step("train", "a colleague trains")
+        until(lambda: self.aside.poll() is not None, 300)
+        if self.aside.returncode:
+            raise InputError(f"the training beside the story failed; see {self.clone.parent / 'aside.log'}")
+        bundle = self.clone.parent / "aside/wrong/models/release"
+        self.wrong = self.store.add(bundle, "last year's customers without a long contract", "a colleague")
+
+    def bad_release(self) -> None:
+        self.screen.step("gate", "POST /admin/promote")
+        act = {"version": self.wrong, "reason": "it was so good on last year's customers"}
+        status, answer = self.service.post("/admin/promote", act)
+        if status != 409:
+            raise InputError(f"the gate lets the bad release pass: {answer}")
+        self.screen.say(f"the gate says no to {self.wrong}:", "yellow")
+        _, *reasons = answer["detail"].split("; production: ")
+        for words in reasons:
+            self.screen.say(f"  production: {words}")
+        self.screen.step("promote", "POST /admin/promote, forced")
+        self.service.post("/admin/promote", act | {"force": True})
+        self.service.wait_for(self.wrong)
+        self.screen.say("forced past it; the ledger keeps that", "bold red")
+        self.months[-1].events.append("bad release")
+        self.show_roles()
+        self.screen.step("ask", "POST /predict/batch")
+        before = len(self.crowds[-1].answered)
+        now, crowd = self.months[-1], self.crowds[-1]
+        now.answered, now.without = self.answer(WRONG)
+        now.customers = len(crowd.answered)
+        wrong = expected_auc(crowd.chance[before:], side(crowd.answered[before:]).p)
+        self.told |= {"wrong_answers": WRONG, "wrong_auc": wrong}
+        self.screen.say(f"it answers {WRONG} customers; true ROC AUC {wrong:.3f}")
+        found = self.check()
+        if found["verdict"] != "breach":
+            raise InputError(f"the check does not see the bad release: {found['reasons']}")
+        self.roll_back()
+
+    def roll_back(self) -> None:
+        self.screen.step("roll back", "POST /admin/rollback")
+        customer = self.crowds[-1].customers[-1]
+        begin = time.monotonic()
+        status, answer = self.service.post("/admin/rollback", {"reason": "the check found a breach"})
+        if status != 200:
+            raise InputError(f"the rollback was refused: {answer}")
+        until(lambda: self.service.ask([customer])[0]["model_version"] == self.retrained_version)
+        self.told["rollback"] = time.monotonic() - begin
+        self.months[-1].events.append("rolled back")
+        self.screen.say(
+            f"POST /admin/rollback: {self.retrained_version} answers again, {self.told['rollback']:.2f} s after",
+            "green",
+        )
+        self.show_roles()
+
+    def show_roles(self) -> None:
+        state = self.store.state()
+        self.screen.scene.roles = {name: state[name] or "-" for name in ("champion", "shadow", "previous")}
+
+    def end(self) -> None:
+        """The recovery, on the customers of the months after the promotion."""
+        after = [crowd for crowd, now in zip(self.crowds, self.months, strict=True) if now.number >= self.promoted]
+        customers = [customer for crowd in after for customer in crowd.customers]
+        chance = np.concatenate([crowd.chance for crowd in after])
+        plenty = self.clone.parent / "aside/plenty/models/release"
+        bundles = self.first.release.folder, self.store.bundle(self.retrained_version), plenty
+        self.recovery = Recovery(*(expected_auc(chance, Scorer.open(b).probabilities(customers)) for b in bundles))
+        self.told["months_lost"] = self.promoted - WORLDS.index(CHANGED) - 1
+
+
+def side(answers: list[dict[str, Any]]) -> Side:
+    told = pd.DataFrame(answers, columns=["churn_probability", "prediction"])
+    return Side(told["churn_probability"].to_numpy(), (told["prediction"] == "churn").to_numpy("float64"))
+
+
+def repro(clone: Path, heard: Callable[[str], None]) -> str:
+    """`dvc repro`, and how many stages it ran and took from the cache."""
+    command = [sys.executable, "-m", "dvc", "repro"]
+    process = subprocess.Popen(
+        command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    lines = []
+    try:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            heard(line)
+        if process.wait():
+            raise InputError(f"dvc repro failed: {''.join(lines[-5:])}")
+    finally:
+        end(process)
+    ran = sum(line.startswith("Running stage") for line in lines)
+    return f"{ran} stages trained" if ran else "DVC has every stage in its cache"

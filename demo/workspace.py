@@ -1,0 +1,103 @@
+"""Where the demo plays: a clone of the repository in a temporary folder, with a store, a log and an MLflow of its own.
+
+It shares the DVC cache, as a retraining's clone does. Edits of tracked files come along, as the commit that `git stash
+create` makes of them; nothing in the repository is touched.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from churn.params import PARAMS
+from churn.script import write_text
+from monitoring.retrain import called, git
+
+ELSEWHERE = ("GIT_", "DVC_EXP", "MLFLOW_", "CHURN_", "PROMETHEUS_")  # variables that would lead away from here
+PATIENCE = 15  # seconds that a process has to end in
+
+
+@contextmanager
+def workspace(knobs: Mapping[str, Any]) -> Iterator[Path]:
+    """The clone, as the current folder, with other values of those dotted knobs committed; removed in the end."""
+    cache = called([sys.executable, "-m", "dvc", "cache", "dir"], Path())
+    edited = git("stash", "create", cwd=Path())
+    with tempfile.TemporaryDirectory(prefix="churn-demo-") as folder:
+        clone = Path(folder).resolve() / "churn"
+        git("clone", "--quiet", "--shared", "--no-tags", ".", str(clone), cwd=Path())
+        if edited:
+            git("checkout", "--quiet", edited, cwd=clone)
+        if (private := Path(".dvc/config.local")).exists():
+            shutil.copy(private, clone / private)
+        with environment(clone), chdir(clone):
+            called([sys.executable, "-m", "dvc", "config", "--local", "cache.dir", cache], clone)
+            turn(clone / PARAMS, knobs)
+            git("switch", "--quiet", "--create", "demo", cwd=clone)
+            git("commit", "--quiet", "--no-verify", "--all", "--allow-empty", "--message", "demo: knobs", cwd=clone)
+            yield clone
+
+
+@contextmanager
+def environment(clone: Path) -> Iterator[None]:
+    """Variables that keep this process and its children in the clone."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(ELSEWHERE):
+            del os.environ[name]
+    os.environ |= {
+        "CHURN_RELEASES": str(clone / "releases"),
+        "CHURN_ADMIN_KEY": secrets.token_hex(16),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}",
+        "DVC_SITE_CACHE_DIR": str(clone.parent / "dvc"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", "")]),  # stages run `python`
+        "PYTHONUNBUFFERED": "1",  # what a child says is shown while it runs
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
+def turn(params: Path, knobs: Mapping[str, Any]) -> None:
+    """Give knobs other values."""
+    content = yaml.safe_load(params.read_text(encoding="utf-8"))
+    for dotted, value in knobs.items():
+        *sections, knob = dotted.split(".")
+        inside = content
+        for section in sections:
+            inside = inside[section]
+        inside[knob] = value
+    write_text(params, yaml.safe_dump(content, sort_keys=False))
+
+
+@contextmanager
+def child(*words: str, cwd: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m WORDS`, ended with the block; what it says goes to the log."""
+    with log.open("ab") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=cwd, stdout=said, stderr=said, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Ask it to end; what is left of it after a while is killed."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
