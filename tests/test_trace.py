@@ -103,11 +103,3 @@ def test_the_commit_is_the_one_whose_lock_names_the_bundle(store: Store, release
     git("checkout", "--quiet", "-")
     assert (commit_of(released), commit_of(other)) == (first, second)  # also from a branch that is not checked out
     assert commit_of(other_release(released, tmp_path / "never", threshold=0.5)) is None
-
-
-def test_a_folder_has_the_hash_that_dvc_gives_it(released: Path) -> None:
-    lock = yaml.safe_load((Path(__file__).parent.parent / "dvc.lock").read_text())
-    (out,) = lock["stages"]["deploy"]["outs"]
-    if not (bundle := Path(__file__).parent.parent / out["path"]).exists():
-        pytest.skip("models/release is not here; dvc repro makes it")
-    assert f"{directory_hash(bundle)}.dir" == out["md5"]

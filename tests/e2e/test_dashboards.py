@@ -11,12 +11,13 @@ import pytest
 
 from churn.params import read_params, read_section
 from churn.scorer import Scorer
+from demo.world import month
 from monitoring.checks import record
 from monitoring.report import report
 from serve.log import connect
 from tests.conftest import ROOT, opposite_release, other_release
 from tests.e2e.servers import Load, Service, Started, prometheus, until
-from tests.months import month, taken
+from tests.months import taken
 from tests.test_dashboards import DASHBOARDS, panels
 
 pytestmark = pytest.mark.e2e

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from churn.scorer import Scorer
+from churn.release import open_release
+from demo.world import month, sent
 from monitoring.policy import WHO
 from tests.conftest import ROOT
 from tests.e2e.conftest import command, commit, set_knobs
 from tests.e2e.servers import Service, alertmanager, free_port, prometheus, until
-from tests.months import month, sent
 from tests.verify import environment, git
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +44,7 @@ def service(repository: Path, tmp_path: Path) -> Iterator[Service]:
 def live(service: Service, seed: int) -> list[dict[str, Any]]:
     """Customers of another world are asked about, and what became of them is told; the answers."""
     customers = month(seed, CUSTOMERS, drift=0.5, concept=1.0)
-    rows = sent(Scorer.open(service.store.champion()), customers)
+    rows = sent(open_release(service.store.champion()).schema, customers)
     named = [row | {"customer_id": f"{seed}-{i}"} for i, row in enumerate(rows)]
     status, _, answers = service.post("/predict/batch", {"customers": named})
     assert status == 200

@@ -17,14 +17,16 @@ import yaml
 
 from churn.release import open_release
 from churn.scorer import Scorer
+from demo.world import month, sent, true_auc
 from monitoring.checks import record
 from monitoring.policy import WHO
 from serve.log import connect
 from serve.store import Store
+from serve.trace import directory_hash
 from stages.simulate import leaving
 from tests.e2e.conftest import command
 from tests.e2e.servers import until
-from tests.months import log_month, month, sent, true_auc
+from tests.months import log_month
 from tests.verify import environment, git
 from tests.watched import empty_log
 
@@ -148,7 +150,7 @@ def test_a_new_world_is_learned_by_one_of_two_while_an_edit_goes_on(repository: 
 def recovered(repository: Repository, version: str) -> tuple[float, float, float]:
     """ROC AUC in the new world: of the champion, of the retrained one, and of who knows every customer's chance."""
     customers = month(77, 20_000, concept=CONCEPT)
-    rows = sent(repository.scorer(version), customers)
+    rows = sent(repository.scorer(version).release.schema, customers)
     old, new = (repository.scorer(name).probabilities(rows) for name in (repository.champion, version))
     return tuple(true_auc(customers, p, CONCEPT) for p in (old, new, leaving(customers, CONCEPT)))  # type: ignore[return-value]
 
@@ -189,3 +191,8 @@ def test_an_answer_leads_to_the_branch_with_its_data(repository: Repository) -> 
 
 def test_too_few_outcomes_are_one_sentence(repository: Repository) -> None:
     assert "outcomes of 0 customers are new" in repository.run(status=1)  # all were learned from
+
+
+def test_a_folder_has_the_hash_that_dvc_gives_it(repository: Repository) -> None:
+    (out,) = yaml.safe_load((repository.folder / "dvc.lock").read_text())["stages"]["deploy"]["outs"]
+    assert f"{directory_hash(repository.folder / out['path'])}.dir" == out["md5"]
