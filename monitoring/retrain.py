@@ -129,7 +129,7 @@ class Clone:
             table.to_parquet(temporary, index=False)
         self.dvc("add", "--quiet", str(TABLE))
         git("add", "--all", cwd=WORK)
-        git("commit", "--quiet", "--no-verify", "--message", message, cwd=WORK)
+        git("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", message, cwd=WORK)
 
     def train(self, name: str) -> Path:
         """Run the pipeline on the table as the experiment `name`, check it out, and return its bundle."""
@@ -179,11 +179,13 @@ def called(command: list[str], cwd: Path, shown: bool = False, **more: Any) -> s
 
 
 def identity() -> dict[str, str]:
-    """Whom git names for a commit where nobody is configured, as in a container."""
-    if subprocess.run(["git", "config", "user.email"], capture_output=True, check=False).stdout.strip():
-        return {}
-    names = {f"GIT_{role}_NAME": WHO for role in ("AUTHOR", "COMMITTER")}
-    return names | {f"GIT_{role}_EMAIL": f"{WHO}@localhost" for role in ("AUTHOR", "COMMITTER")}
+    """Whom git names for a commit: who is configured in this repository, which a clone does not know, else us."""
+    found: dict[str, str] = {}
+    for part, ours in (("name", WHO), ("email", f"{WHO}@localhost")):
+        asked = ["git", "config", f"user.{part}"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        found |= {f"GIT_{role}_{part.upper()}": said or ours for role in ("AUTHOR", "COMMITTER")}
+    return found
 
 
 def take_part(store: Store, version: str, knobs: Policy, why: str, settings: Settings) -> str:

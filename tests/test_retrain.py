@@ -1,0 +1,41 @@
+"""The parts of a retraining that need no training: its commits, and the commands that it calls."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from monitoring.policy import WHO
+from monitoring.retrain import WORK, Clone, git
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One with a commit, of a user whose commits are to be signed, for which there is no key."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/.gitconfig").write_text("[commit]\ngpgSign = true\n[gpg]\nprogram = false\n")
+    folder = tmp_path / "repository"
+    (folder / WORK.parent).mkdir(parents=True)
+    (folder / ".gitignore").write_text("/.dvc\n")
+    for name, value in (("HOME", str(tmp_path / "home")), ("GIT_CONFIG_NOSYSTEM", "1")):
+        monkeypatch.setenv(name, value)
+    for name in ("XDG_CONFIG_HOME", "EMAIL", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(folder)
+    who = ("-c", "user.name=t", "-c", "user.email=t@t")
+    for words in (("init", "--quiet"), ("add", "."), (*who, "commit", "--quiet", "--no-gpg-sign", "-m", "first")):
+        subprocess.run(["git", *words], check=True)
+    return folder
+
+
+@pytest.mark.parametrize(("email", "author"), [("me@here", "me@here"), ("", f"{WHO}@localhost")])
+def test_a_commit_of_the_clone_is_by_who_is_configured_here(
+    email: str, author: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if email:
+        git("config", "user.email", email, cwd=repository)
+    monkeypatch.setattr(Clone, "dvc", lambda *_, **__: "")  # DVC is another test's
+    clone = Clone(0)
+    clone.add(pd.DataFrame({"a": ["1"]}), "data: a table")
+    assert git("log", "-1", "--format=%ae %s", cwd=WORK) == f"{author} data: a table"
