@@ -157,25 +157,24 @@ def git(*words: str, cwd: Path) -> str:
 
 
 def called(command: list[str], cwd: Path, shown: bool = False, **more: Any) -> str:
-    """What a command prints; an InputError with its last line where it fails, and none is left behind where we end."""
+    """What a command prints; an InputError with the last line it says where it fails; none is left behind."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # stages run `python`
     environment = {**identity(), **os.environ, "PATH": path}
     output = sys.stderr if shown else subprocess.PIPE  # progress is for people
     process = subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, **more,
-    )  # fmt: skip
+        command, cwd=cwd, env=environment, stdout=output, stderr=output, text=True, start_new_session=True, **more
+    )
     try:
-        said = (process.communicate()[0] or "").strip()
+        found, said = ((text or "").strip() for text in process.communicate())  # a warning is no part of an answer
     except BaseException:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         raise
     if process.returncode:
-        why = said.splitlines()[-1] if said else "see above"
+        why = (said or found or "see above").splitlines()[-1]
         raise InputError(f"{' '.join(command[:4])} ended with exit status {process.returncode}: {why}")
-    return said
+    return found
 
 
 def identity() -> dict[str, str]:

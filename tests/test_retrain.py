@@ -1,13 +1,15 @@
 """The parts of a retraining that need no training: its commits, and the commands that it calls."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from churn.script import InputError
 from monitoring.policy import WHO
-from monitoring.retrain import WORK, Clone, git
+from monitoring.retrain import WORK, Clone, called, git
 
 
 @pytest.fixture
@@ -39,3 +41,19 @@ def test_a_commit_of_the_clone_is_by_who_is_configured_here(
     clone = Clone(0)
     clone.add(pd.DataFrame({"a": ["1"]}), "data: a table")
     assert git("log", "-1", "--format=%ae %s", cwd=WORK) == f"{author} data: a table"
+
+
+def test_what_a_command_says_beside_its_answer_is_no_part_of_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git("rev-parse", "HEAD", cwd=repository)
+    assert len(commit) == 40
+    monkeypatch.setenv("GIT_TRACE", "1")
+    assert git("rev-parse", "HEAD", cwd=repository) == commit
+
+
+@pytest.mark.parametrize("where", ["stdout", "stderr"])
+def test_a_command_that_fails_is_told_by_its_last_line(where: str) -> None:
+    script = f"import sys; sys.{where}.write('first\\nlast\\n'); sys.exit(3)"
+    with pytest.raises(InputError, match=r"ended with exit status 3: last$"):
+        called([sys.executable, "-c", script], Path())
