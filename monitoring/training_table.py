@@ -33,18 +33,18 @@ def read_production(
     """
     until = now - timedelta(days=delay)
     begin = max(until - timedelta(days=days), since or datetime.min.replace(tzinfo=now.tzinfo))
-    found, ids, left = [], set[str](), most
+    found, seen, left = [as_texts(connection, schema, pd.DataFrame())], set[str](), most
     for start, end in slices(begin, until, timedelta(days=slice_days)):
         answers = read_customers(connection, None, start, end, end + timedelta(days=delay)).dropna(subset=["churned"])
         texts = as_texts(connection, schema, answers[::-1][:left])
-        if schema.id:
-            texts = texts[~texts[schema.id.name].isin(ids)]
-            ids |= set(texts[schema.id.name])
+        who = texts.index.get_level_values("who")
+        texts = texts[~(who.isin(seen) | who.duplicated())]
+        seen |= {*who}
         found.append(texts)
         left -= len(texts)
-    table = pd.concat(found[::-1], ignore_index=True) if found else as_texts(connection, schema, pd.DataFrame())
-    new = len(table) if learned is None else int((table["at"] >= learned).sum())
-    return Production(table.drop(columns="at"), new, until)
+    table = pd.concat(found[::-1])
+    new = sum(learned is None or moment_of(name) >= learned for name in table.index.get_level_values("id"))
+    return Production(table.reset_index(drop=True), new, until)
 
 
 def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:
@@ -55,21 +55,24 @@ def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[
 
 
 def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> pd.DataFrame:
-    """The customers of these answers (id, churned) as they were sent, in the texts of a table file; and at."""
+    """The customers of these answers (id, churned) as they were sent, in the texts of a table file.
+
+    The index says who it is, also where the schema has no id, and the answer's id.
+    """
     sent = dict(_sent(connection, answers["id"].tolist())) if len(answers) else {}
-    rows = []
+    rows, who = [], []
     for name, churned in zip(sent, answers.get("churned", ()), strict=True):
         customer, features = sent[name]
+        who.append(as_text(customer or name))
         row: dict[str, Any] = {column.name: features.get(column.name) for column in schema.columns}
         row[schema.target.name] = bool(churned)
         if schema.id:
-            row[schema.id.name] = customer or name
+            row[schema.id.name] = who[-1]
         if schema.time:
             row[schema.time.name] = moment_of(name).isoformat()
         rows.append({key: None if value is None else as_text(value) for key, value in row.items()})
-    names = [part.name for part in schema.parts]
-    at = pd.Series([moment_of(name) for name in sent], dtype="datetime64[us, UTC]")
-    return pd.DataFrame(rows, columns=names, dtype="str").assign(at=at)
+    index = pd.MultiIndex.from_arrays([who, list(sent)], names=["who", "id"])
+    return pd.DataFrame(rows, index, columns=[part.name for part in schema.parts], dtype="str")
 
 
 def _sent(connection: Connection, ids: list[str]) -> Iterator[tuple[str, tuple[str | None, dict[str, Any]]]]:

@@ -75,6 +75,33 @@ def test_a_customer_counts_once_by_the_latest_slice(engine: Engine) -> None:
     assert dict(zip(table["customer_id"], table["tenure"], strict=True)) == {"a": "3", "b": "5"}
 
 
+def test_a_customer_counts_once_where_the_schema_has_no_id(engine: Engine) -> None:
+    """Else the same customer would be learned from and tested on."""
+    schema = SCHEMA.model_copy(update={"id": None})
+    fill(
+        engine,
+        [asked(10, "a", tenure=1), asked(40, "a", tenure=2), asked(40, None, tenure=3)],
+        [outcome(d * DAY, False, customer="a") for d in (35, 65)],
+    )
+    assert read(engine, schema).table["tenure"].tolist() == ["2"]
+
+
+def test_white_space_around_an_id_makes_no_second_customer(engine: Engine) -> None:
+    """The pipeline drops it, and refuses a table in which a customer stands twice."""
+    names = ("a", "a ", "b")
+    fill(engine, [asked(80, name) for name in names], [outcome(85 * DAY, False, customer=name) for name in names])
+    assert sorted(read(engine).table["customer_id"]) == ["a", "b"]
+
+
+def test_a_column_may_be_called_as_the_log_calls_one_of_its_own(engine: Engine, tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "schemas/telco.yaml").read_text()) | {"time": {"name": "at"}}
+    (tmp_path / "monthly.yaml").write_text(yaml.safe_dump(content))
+    fill(engine, [asked(80, "a")], [outcome(82 * DAY, True, customer="a")])
+    schema = read_schema(tmp_path / "monthly.yaml")
+    table = joined(None, read(engine, schema).table, schema)
+    assert table["at"].tolist() == [(START + timedelta(days=80)).isoformat()]
+
+
 def test_the_newest_are_kept_where_there_are_too_many(engine: Engine) -> None:
     days = range(1, 90, 2)
     fill(
