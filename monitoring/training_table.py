@@ -1,5 +1,6 @@
 """The table of a retraining: production's customers whose outcome is known, behind those of the table before."""
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -9,9 +10,13 @@ import pandas as pd
 from sqlalchemy import Connection, select
 
 from churn.schema import Schema, as_text
+from churn.table import as_texts as as_cells
+from churn.table import typed
 from monitoring.read_log import IDS
 from monitoring.snapshot import read_customers
 from serve.log import moment_of, predictions
+
+log = logging.getLogger("monitoring.retrain")
 
 
 class Production(NamedTuple):
@@ -36,7 +41,7 @@ def read_production(
     found, seen, left = [as_texts(connection, schema, pd.DataFrame())], set[str](), most
     for start, end in slices(begin, until, timedelta(days=slice_days)):
         answers = read_customers(connection, None, start, end, end + timedelta(days=delay)).dropna(subset=["churned"])
-        texts = as_texts(connection, schema, answers[::-1][:left])
+        texts = acceptable(as_texts(connection, schema, answers[::-1][:left]), schema)
         who = texts.index.get_level_values("who")
         texts = texts[~(who.isin(seen) | who.duplicated())]
         seen |= {*who}
@@ -73,6 +78,27 @@ def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> p
         rows.append({key: None if value is None else as_text(value) for key, value in row.items()})
     index = pd.MultiIndex.from_arrays([who, list(sent)], names=["who", "id"])
     return pd.DataFrame(rows, index, columns=[part.name for part in schema.parts], dtype="str")
+
+
+def acceptable(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Those of them whom the pipeline takes: it refuses a whole table for one value that the service answers.
+
+    That is a level which the schema does not list, a text that means missing there, what another schema allowed.
+    """
+    is_fit = pd.Series(True, texts.index)
+    if schema.id:
+        is_fit &= as_cells(texts[schema.id.name], schema.missing).notna()
+    for column in schema.columns:
+        cells = as_cells(texts[column.name], schema.missing)
+        values, is_broken = typed(cells, column)
+        is_fit &= ~is_broken & (column.nullable | cells.notna())
+        if column.type == "number":
+            is_fit &= values.isna() | values.between(column.low, column.high)
+        if column.levels is not None:
+            is_fit &= cells.isna() | cells.isin(column.levels)
+    if not is_fit.all():
+        log.warning("%d of %d customers have values that the schema does not allow", (~is_fit).sum(), len(is_fit))
+    return texts[is_fit]
 
 
 def _sent(connection: Connection, ids: list[str]) -> Iterator[tuple[str, tuple[str | None, dict[str, Any]]]]:

@@ -10,15 +10,18 @@ import pytest
 import yaml
 from sqlalchemy import Engine
 
+from churn.params import read_params
 from churn.schema import Schema, read_schema
 from churn.table import customers, named
 from monitoring.training_table import Production, joined, read_production, slices
+from stages.validate import validate
 from tests.conftest import ROOT
 from tests.watched import START, empty_log, fill, outcome, prediction
 
 DAY = 24.0
 SCHEMA = read_schema(ROOT / "schemas/telco.yaml")
 FEATURES: dict[str, Any] = {
+    **{column.name: (column.levels or [False])[0] for column in SCHEMA.columns},
     "gender": "Female", "senior_citizen": True, "partner": False, "tenure": 7, "monthly_charges": 70.35,
     "contract": "Two year", "total_charges": None,
 }  # fmt: skip
@@ -100,6 +103,23 @@ def test_a_column_may_be_called_as_the_log_calls_one_of_its_own(engine: Engine, 
     schema = read_schema(tmp_path / "monthly.yaml")
     table = joined(None, read(engine, schema).table, schema)
     assert table["at"].tolist() == [(START + timedelta(days=80)).isoformat()]
+
+
+def test_who_has_a_value_that_the_pipeline_refuses_is_left_out(engine: Engine) -> None:
+    """The service answers them, and one of them would end every retraining."""
+    odd: dict[str, dict[str, Any]] = {
+        "fits": {}, "fits too": {"total_charges": 9.5}, "NA": {}, "new level": {"contract": "Three years"},
+        "means missing": {"contract": "NA"}, "blank": {"contract": "  "}, "lacks one": {"contract": None},
+        "out of range": {"tenure": -1}, "another type": {"tenure": "long"},
+    }  # fmt: skip
+    fill(
+        engine,
+        [asked(80, name, **more) for name, more in odd.items()],
+        [outcome((82 if name == "fits" else 83) * DAY, name == "fits", customer=name) for name in odd],
+    )
+    table = read(engine).table
+    assert set(table["customer_id"]) == {"fits", "fits too"}
+    assert validate(table, SCHEMA, **read_params("validate", validate, ROOT / "params.yaml")).errors == []
 
 
 def test_the_newest_are_kept_where_there_are_too_many(engine: Engine) -> None:
