@@ -41,6 +41,7 @@ from monitoring.policy import (
     world_since,
 )
 from monitoring.read_log import open_log
+from monitoring.report import report
 from monitoring.snapshot import snapshot
 from monitoring.training_table import Production, joined, read_production
 from serve.gate import check
@@ -87,18 +88,24 @@ def alone() -> Iterator[int]:
 
 
 def production(reason: Reason, schema: Schema, now: datetime, knobs: Policy) -> Production:
-    """Customers to learn from; an InputError where too few outcomes are new."""
-    window = read_params("monitoring.snapshot", snapshot)
+    """Customers to learn from; an InputError where too few outcomes are new, or they can't speak for all customers."""
+    window, limits = read_params("monitoring.snapshot", snapshot), read_params("monitoring.report", report)
     with open_log() as connection:
         found = read_production(
             connection, schema, now, days=knobs.days, slice_days=window["days"], delay=window["delay"],
-            most=knobs.customers, since=reason.since, learned=reason.learned,
+            most=knobs.customers, min_known=limits["min_known"], since=reason.since, learned=reason.learned,
         )  # fmt: skip
     if found.new < knobs.min_labels:
         since = f" since {reason.since:%Y-%m-%d}" if reason.since else ""
         raise InputError(
             f"outcomes of {found.new} customers are new{since}; {knobs.min_labels} are needed "
-            "(params monitoring.retrain.min_labels): send them to /feedback, or wait"
+            "(params monitoring.retrain.min_labels): send them to /feedback, or wait; a time counts where those of "
+            f"{limits['min_known']:.0%} of its customers are known, stayers as well as leavers"
+        )
+    if abs(found.off) > limits["selected"]:
+        raise InputError(
+            f"the probabilities of customers with an outcome are {found.off:+.2f} standard deviations off: they can't "
+            "speak for the others; report all of them to /feedback (params monitoring.report.selected)"
         )
     return found
 

@@ -13,6 +13,7 @@ from churn.schema import Schema, as_text
 from churn.table import as_texts as as_cells
 from churn.table import typed
 from monitoring.read_log import IDS
+from monitoring.realised import selection
 from monitoring.snapshot import read_customers
 from serve.log import moment_of, predictions
 
@@ -23,24 +24,32 @@ class Production(NamedTuple):
     """Customers with an outcome, as texts under schema names, the latest answer of each."""
 
     table: pd.DataFrame
+    off: float  # how far the known ones' probabilities are from everybody's, in standard deviations
     new: int  # of them answered since what the champion learned from
     until: datetime
 
 
 def read_production(
     connection: Connection, schema: Schema, now: datetime, *,
-    days: float, slice_days: float, delay: float, most: int, since: datetime | None, learned: datetime | None,
+    days: float, slice_days: float, delay: float, most: int, min_known: float,
+    since: datetime | None, learned: datetime | None,
 ) -> Production:  # fmt: skip
     """Customers answered in the last `days`, or from `since` on, and at least `delay` days ago.
 
     Slice by slice, each as long as the check's window, and outcomes count as the check counts them: observed at most
-    `delay` days after the slice's end. So leavers and stayers are known alike, and all had as long to leave.
+    `delay` days after the slice's end. So leavers and stayers are known alike, and all had as long to leave. A slice of
+    which less than `min_known` is known does not count: mostly those are the leavers, who alone are reported.
     """
     until = now - timedelta(days=delay)
     begin = max(until - timedelta(days=days), since or datetime.min.replace(tzinfo=now.tzinfo))
     found, seen, left = [as_texts(connection, schema, pd.DataFrame())], set[str](), most
+    everybody: list[pd.DataFrame] = []
     for start, end in slices(begin, until, timedelta(days=slice_days)):
-        answers = read_customers(connection, None, start, end, end + timedelta(days=delay)).dropna(subset=["churned"])
+        asked = read_customers(connection, None, start, end, end + timedelta(days=delay))
+        answers = asked.dropna(subset=["churned"])
+        if answers.empty or len(answers) < min_known * len(asked):
+            continue
+        everybody.append(asked)
         texts = acceptable(as_texts(connection, schema, answers[::-1][:left]), schema)
         who = texts.index.get_level_values("who")
         texts = texts[~(who.isin(seen) | who.duplicated())]
@@ -49,7 +58,9 @@ def read_production(
         left -= len(texts)
     table = pd.concat(found[::-1])
     new = sum(learned is None or moment_of(name) >= learned for name in table.index.get_level_values("id"))
-    return Production(table.reset_index(drop=True), new, until)
+    counted = pd.concat(everybody) if everybody else pd.DataFrame({"p": [], "churned": []})
+    off = selection(counted["p"].to_numpy(), counted["churned"].notna().to_numpy())
+    return Production(table.reset_index(drop=True), off, new, until)
 
 
 def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:

@@ -1,15 +1,27 @@
 """The parts of a retraining that need no training: its commits, and the commands that it calls."""
 
+import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import Engine
 
+from churn.params import read_params
+from churn.schema import read_schema
 from churn.script import InputError
-from monitoring.policy import WHO
-from monitoring.retrain import WORK, Clone, called, git
+from monitoring.policy import WHO, policy
+from monitoring.retrain import WORK, Clone, Reason, called, git, production
+from monitoring.training_table import Production
+from tests.conftest import ROOT
+from tests.watched import START, customers, empty_log, fill, outcome, prediction
+
+DAY = 24.0
+SCHEMA = read_schema(ROOT / "schemas/telco.yaml")
 
 
 @pytest.fixture
@@ -57,3 +69,38 @@ def test_a_command_that_fails_is_told_by_its_last_line(where: str) -> None:
     script = f"import sys; sys.{where}.write('first\\nlast\\n'); sys.exit(3)"
     with pytest.raises(InputError, match=r"ended with exit status 3: last$"):
         called([sys.executable, "-c", script], Path())
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Of a service whose knobs are the repository's."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHURN_RELEASES", str(tmp_path))
+    monkeypatch.delenv("CHURN_LOG_URL", raising=False)
+    return empty_log(tmp_path)
+
+
+@pytest.mark.parametrize("is_selected", [False, True])
+def test_customers_who_cannot_speak_for_the_others_are_not_learned_from(is_selected: bool, log: Engine) -> None:
+    """Of 60 % the outcome is known: of any, or of those who were thought likely to leave."""
+    p, churned = customers(1_000, seed=1)
+    known = p > np.quantile(p, 0.4) if is_selected else np.random.default_rng(2).random(len(p)) < 0.6
+    features = {
+        column.name: (column.levels or [0 if column.type == "number" else False])[0] for column in SCHEMA.columns
+    }
+    fill(
+        log,
+        [prediction(DAY, f"c{i}", "champion", p[i], features=features) for i in range(len(p))],
+        [outcome(2 * DAY, bool(churned[i]), customer=f"c{i}") for i in np.flatnonzero(known)],
+    )
+    knobs = policy(**read_params("monitoring.retrain", policy))._replace(min_labels=500)
+
+    def read() -> Production:
+        return production(Reason([], None, None), SCHEMA, START + timedelta(days=50), knobs)
+
+    if is_selected:
+        with pytest.raises(InputError, match=r"standard deviations off: they can't speak for the others"):
+            read()
+    else:
+        assert len(read().table) == known.sum()

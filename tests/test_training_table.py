@@ -38,9 +38,9 @@ def asked(day: float, customer: str | None, arm: str = "champion", **more: Any) 
 
 def read(engine: Engine, schema: Schema = SCHEMA, **knobs: Any) -> Production:
     """At day 120: answers of day 0 to 90 count, in slices of 30 days."""
-    asked = {"days": 90, "slice_days": 30, "delay": 30, "most": 1000, "since": None, "learned": None} | knobs
+    asked = {"days": 90, "slice_days": 30, "delay": 30, "most": 1000, "min_known": 0.5, "since": None}
     with engine.connect() as connection:
-        return read_production(connection, schema, START + timedelta(days=120), **asked)
+        return read_production(connection, schema, START + timedelta(days=120), **{"learned": None} | asked | knobs)
 
 
 def test_who_is_old_enough_and_has_an_outcome_is_learned_from(engine: Engine) -> None:
@@ -120,6 +120,20 @@ def test_who_has_a_value_that_the_pipeline_refuses_is_left_out(engine: Engine) -
     table = read(engine).table
     assert set(table["customer_id"]) == {"fits", "fits too"}
     assert validate(table, SCHEMA, **read_params("validate", validate, ROOT / "params.yaml")).errors == []
+
+
+def test_a_time_of_which_the_leavers_alone_are_known_is_not_learned_from(engine: Engine) -> None:
+    fill(
+        engine,
+        [asked(day, f"day {day}, {i}") for day in (40, 70) for i in range(30)],
+        [
+            outcome((day + 10) * DAY, i < 10, customer=f"day {day}, {i}")
+            for day, n in ((40, 30), (70, 10))
+            for i in range(n)
+        ],
+    )
+    assert read(engine).table["churned"].value_counts().to_dict() == {"False": 20, "True": 10}
+    assert read(engine, min_known=0.3).table["churned"].value_counts().to_dict() == {"False": 20, "True": 20}
 
 
 def test_the_newest_are_kept_where_there_are_too_many(engine: Engine) -> None:
