@@ -1,6 +1,7 @@
 """From an answer's request id to its release, its data and its commit."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,11 +85,12 @@ def test_a_release_that_was_removed_leads_to_its_commit_still(store: Store, rele
     assert made["lineage"] == {"commit": "abc", "branch": "retrain/x"}
 
 
-def test_an_unknown_request_is_one_sentence(store: Store, released: Path) -> None:
+@pytest.mark.parametrize("request_id", ["b", "\udcff"])  # the second: a byte that is no UTF-8, as an argument
+def test_an_unknown_request_is_one_sentence(request_id: str, store: Store, released: Path) -> None:
     store.add(released, "test")
     answered(store, "x", "a")
-    with pytest.raises(InputError, match="no answer with the request id 'b'"):
-        trace(store, f"sqlite:///{store.where}/log.db", "b")
+    with pytest.raises(InputError, match=f"no answer with the request id {re.escape(repr(request_id))}"):
+        trace(store, f"sqlite:///{store.where}/log.db", request_id)
 
 
 def test_the_commit_is_the_one_whose_lock_names_the_bundle(store: Store, released: Path, tmp_path: Path) -> None:
