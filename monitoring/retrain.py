@@ -222,6 +222,7 @@ def is_own(store: Store, version: str) -> bool:
 def retrain(if_needed: bool, now: datetime, lock: int) -> None:
     knobs, settings = policy(**read_params("monitoring.retrain", policy)), read_settings()
     store = Store(settings.releases)
+    finish(store, knobs, settings)
     champion, acts = open_release(store.champion()).version, store.history()
     with open_log() as connection:
         ours = [check for check in latest(connection, now - HISTORY) if check.model_version == champion]
@@ -233,7 +234,18 @@ def retrain(if_needed: bool, now: datetime, lock: int) -> None:
     schema = read_schema(Path(read_section("data")["schema"]))
     learned = production(reason, schema, now, knobs)
     why = f"trained again: {', '.join(found) or 'asked for'}"
-    version = train(store, reason, learned, schema, why, lock)
+    prove(store, train(store, reason, learned, schema, why, lock), knobs, why, settings)
+
+
+def finish(store: Store, knobs: Policy, settings: Settings) -> None:
+    """Go on where the last retraining was ended between adding its release and what becomes of it."""
+    last = next(reversed(store.history()), None)
+    if last and (last["act"], last["who"]) == ("add", WHO) and last["version"] in store.versions:
+        log.info("%s is in the store, and nothing has become of it yet", last["version"])
+        prove(store, last["version"], knobs, last["reason"], settings)
+
+
+def prove(store: Store, version: str, knobs: Policy, why: str, settings: Settings) -> None:
     try:
         log.info("%s passes the gate; %s", version, take_part(store, version, knobs, why, settings))
     finally:

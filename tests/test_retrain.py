@@ -3,7 +3,8 @@
 import shutil
 import subprocess
 import sys
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from churn.params import read_params
 from churn.schema import read_schema
 from churn.script import InputError
 from monitoring.policy import WHO, policy
-from monitoring.retrain import WORK, Clone, Reason, called, git, production
+from monitoring.retrain import WORK, Clone, Reason, called, git, production, retrain
 from monitoring.training_table import Production
-from tests.conftest import ROOT
+from serve.store import Store
+from tests.conftest import ROOT, other_release
 from tests.watched import START, customers, empty_log, fill, outcome, prediction
 
 DAY = 24.0
@@ -104,3 +106,22 @@ def test_customers_who_cannot_speak_for_the_others_are_not_learned_from(is_selec
             read()
     else:
         assert len(read().table) == known.sum()
+
+
+def test_a_release_whose_retraining_was_ended_behind_its_adding_takes_its_part_in_the_next(
+    released: Path, elsewhere: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would lie there, and for the time of the cooldown nothing would be trained."""
+    folder = elsewhere({"gate.margins.profit": 1000})
+    for name in ("CHURN_LOG_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CHURN_RELEASES", str(folder / "releases"))
+    store = Store(folder / "releases")
+    champion = store.add(released, "first")
+    store.promote(champion, "first")
+    version = store.add(other_release(released, folder / "other", 0.3), "trained again: asked for", WHO)
+    for _ in range(2):  # once is enough
+        with pytest.raises(InputError, match="there is no log"):  # the policy's turn
+            retrain(True, datetime.now(UTC), 0)
+    assert [(act["act"], act["version"]) for act in store.history()[2:]] == [("add", version), ("shadow", version)]
+    assert store.history()[-1]["reason"] == "trained again: asked for; it passes the gate"
