@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -87,11 +88,13 @@ def retrainings(acts: Sequence[Act]) -> list[Act]:
 def world_since(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None:
     """From when on customers tell how they leave now; None: as they always did.
 
-    Where the champion's last check found concept drift, the cohort that showed it; else what an earlier retraining
+    Where the champion's last checks found concept drift, the end of the first cohort that showed it, or the last cohort
+    where that begins sooner: a moment that stays, so that outcomes gather behind it. Else what an earlier retraining
     went by. Customers of the world before would teach a model what is no longer so.
     """
-    if checks and breaches(checks[-1], [CONCEPT]):
-        return datetime.fromisoformat(checks[-1].found["window"]["cohort_start"])
+    if found := list(takewhile(lambda check: breaches(check, [CONCEPT]), reversed(checks))):
+        known = found[-1].found["window"]["cohort_end"], found[0].found["window"]["cohort_start"]
+        return min(map(datetime.fromisoformat, known))
     moments = [act["lineage"]["since"] for act in retrainings(acts)]
     return max((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
 

@@ -14,12 +14,15 @@ from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 POLICY = policy(**read_params("monitoring.retrain", policy, ROOT / "params.yaml"))._replace(checks=2, cooldown=7)
-COHORT = "2026-04-01T00:00:00+00:00"
+COHORT = datetime(2026, 4, 1, tzinfo=UTC)
 
 
-def check(*breaches: str, level: str = "breach") -> Check:
+def check(*breaches: str, level: str = "breach", day: float = 0) -> Check:
+    """One so many days later, whose cohort is of 30 days."""
     reasons = [{"id": reason, "level": level, "words": ""} for reason in breaches]
-    return Check(NOW, "old", "", {"reasons": reasons, "window": {"cohort_start": COHORT}})
+    begin = COHORT + timedelta(days=day)
+    window = {"cohort_start": begin.isoformat(), "cohort_end": (begin + timedelta(days=30)).isoformat()}
+    return Check(NOW, "old", "", {"reasons": reasons, "window": window})
 
 
 def retrained(days_ago: float, version: str = "new", since: str | None = None) -> dict[str, Any]:
@@ -66,7 +69,15 @@ def test_only_the_last_checks_decide(found: list[bool], asked: int) -> None:
 
 def test_after_concept_drift_customers_count_from_the_cohort_that_showed_it() -> None:
     assert world_since([check("input_drift")], []) is None
-    assert world_since([check("concept_drift")], []) == datetime.fromisoformat(COHORT)
+    assert world_since([check("concept_drift")], []) == COHORT
+    assert world_since([check("concept_drift"), check("concept_drift", day=7)], []) == COHORT + timedelta(days=7)
+
+
+def test_outcomes_gather_while_concept_drift_lasts() -> None:
+    """A service with few outcomes a month has enough of them some day: the world's beginning does not move on."""
+    days = range(0, 100, 5)
+    checks = [check("input_drift"), *(check("concept_drift", "realised_auc", day=day) for day in days)]
+    assert world_since(checks, []) == COHORT + timedelta(days=30)
 
 
 def test_a_world_that_is_gone_does_not_come_back_with_the_next_retraining() -> None:

@@ -55,7 +55,8 @@ class Repository:
 
     def check(self, *breaches: str) -> None:
         """What a check that found those would have written down; tests/e2e/test_watching_months.py has it find them."""
-        window = {"model_version": self.champion, "cohort_start": COHORT.isoformat()}
+        cohort = {"cohort_start": COHORT.isoformat(), "cohort_end": (COHORT + timedelta(days=30)).isoformat()}
+        window = {"model_version": self.champion, **cohort}
         reasons = [{"id": reason, "level": "breach", "words": reason} for reason in breaches]
         engine = connect(f"sqlite:///{self.store.where}/log.db")
         with engine.connect() as connection:
