@@ -95,7 +95,9 @@ def world_since(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None
     if found := list(takewhile(lambda check: breaches(check, [CONCEPT]), reversed(checks))):
         known = found[-1].found["window"]["cohort_end"], found[0].found["window"]["cohort_start"]
         return min(map(datetime.fromisoformat, known))
-    moments = [act["lineage"]["since"] for act in retrainings(acts)]
+    versions = {name: {act["version"] for act in acts if act["act"] == name} for name in ("refuse", "promote")}
+    failed = versions["refuse"] - versions["promote"]  # a world that taught a worse model was none, or has gone again
+    moments = [act["lineage"]["since"] for act in retrainings(acts) if act["version"] not in failed]
     return max((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
 
 

@@ -85,6 +85,13 @@ def test_a_world_that_is_gone_does_not_come_back_with_the_next_retraining() -> N
     assert world_since([check("input_drift")], acts) == datetime(2026, 2, 1, tzinfo=UTC)
 
 
+def test_a_world_whose_release_was_refused_is_none_unless_it_was_forced() -> None:
+    acts = [retrained(30, since="2026-02-01T00:00:00+00:00"), {"act": "refuse", "version": "new"}]
+    assert world_since([check("input_drift")], acts) is None
+    acts.append({"act": "promote", "version": "new"})
+    assert world_since([check("input_drift")], acts) == datetime(2026, 2, 1, tzinfo=UTC)
+
+
 def test_what_the_champion_learned_from_is_not_new() -> None:
     acts = [ADDED, retrained(30, "new"), retrained(10, "other")]
     assert learned_until(acts, "new") == NOW - timedelta(days=30)
