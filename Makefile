@@ -11,7 +11,7 @@ COMPOSE := $(wildcard ops/compose.yaml)
 BASE := origin/main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint image serve verify review audit bench lock
+.PHONY: help setup repro test lint image secrets serve verify review audit bench lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,7 +41,7 @@ lint: setup ## ruff, mypy and the linters of the other files, as far as they are
 	mypy
 	yamllint --strict .
 	hadolint serve/Dockerfile
-	shellcheck .ci/run .ci/actionlint/run $(wildcard ops/*.sh)
+	shellcheck .ci/run .ci/actionlint/run $(wildcard ops/*.sh ops/*/*.sh)
 	kubernetes-validate --strict --quiet --no-warn ops/k8s/*.yaml
 	$(if $(COMPOSE),check-jsonschema --builtin-schema vendor.compose-spec $(COMPOSE))
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -55,6 +55,9 @@ lint: setup ## ruff, mypy and the linters of the other files, as far as they are
 image: ## the service's container image, churn-service (needs docker)
 	docker build -f serve/Dockerfile -t churn-service --build-arg REVISION=$$(git rev-parse HEAD) \
 	  --build-arg VERSION=$$(git describe --tags --always --dirty) .
+
+secrets: ## random passwords for ops/compose.yaml; what is there stays
+	@ops/secrets.sh
 
 verify: setup ## rebuild in a temporary clone and compare with what is committed
 	python -m tests.verify
