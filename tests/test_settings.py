@@ -90,7 +90,8 @@ def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_secret_is_a_file_whose_last_line_may_end_and_the_environment_comes_first(
     secrets: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secrets(churn_log_url="postgresql://u:p@h/d\n", churn_admin_key="a\n", churn_api_keys="b, c\n", other="x")
+    values = [("log_url", "postgresql://u:p@h/d"), ("admin_key", "a"), ("api_keys", "b, c"), ("other", "x")]
+    secrets(**{f"churn_{name}": f"{value}\n" for name, value in values})
     settings = read_settings()
     assert (settings.log, settings.admin_key, settings.api_keys) == ("postgresql://u:p@h/d", "a", ("b", "c"))
     monkeypatch.setenv("CHURN_ADMIN_KEY", "d")
