@@ -7,7 +7,6 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCK := --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
 RELEASES = $(or $(CHURN_RELEASES),releases)
 PORT := 8000
-COMPOSE := $(wildcard ops/compose.yaml)
 BASE := origin/main
 
 .DEFAULT_GOAL := help
@@ -43,7 +42,7 @@ lint: setup ## ruff, mypy and the linters of the other files, as far as they are
 	hadolint serve/Dockerfile
 	shellcheck .ci/run .ci/actionlint/run $(wildcard ops/*.sh ops/*/*.sh)
 	kubernetes-validate --strict --quiet --no-warn ops/k8s/*.yaml
-	$(if $(COMPOSE),check-jsonschema --builtin-schema vendor.compose-spec $(COMPOSE))
+	check-jsonschema --builtin-schema vendor.compose-spec ops/compose.yaml
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	zizmor --offline --quiet --persona pedantic .github
