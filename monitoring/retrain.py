@@ -122,8 +122,13 @@ class Clone:
     def __init__(self, lock: int):
         self.lock = lock
         shutil.rmtree(WORK, ignore_errors=True)  # of one that was interrupted
-        if not git("rev-parse", "HEAD", cwd=Path()):
-            raise InputError("this folder is no git repository with a commit; retraining starts from its last commit")
+        try:
+            git("rev-parse", "--verify", "HEAD", cwd=Path())
+        except InputError:
+            where = "this folder is no git repository with a commit; retraining starts from its last commit"
+            raise InputError(where) from None
+        if git("rev-parse", "--is-shallow-repository", cwd=Path()) == "true":  # DVC says nothing of it
+            raise InputError("DVC loses the experiments of a shallow clone; bring in all: git fetch --unshallow")
         git("clone", "--quiet", "--shared", "--no-tags", ".", str(WORK), cwd=Path())
         cache = self.dvc("cache", "dir", cwd=Path())
         if (private := Path(".dvc/config.local")).exists():

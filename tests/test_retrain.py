@@ -57,6 +57,18 @@ def test_a_commit_of_the_clone_is_by_who_is_configured_here(
     assert git("log", "-1", "--format=%ae %s", cwd=WORK) == f"{author} data: a table"
 
 
+def test_a_repository_that_a_training_would_be_lost_in_is_refused_before(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("commit", "--quiet", "--no-gpg-sign", "--allow-empty", "--message", "second", cwd=repository)
+    git("clone", "--quiet", "--depth", "1", repository.as_uri(), str(tmp_path / "shallow"), cwd=repository)
+    git("init", "--quiet", str(tmp_path / "empty"), cwd=repository)
+    for folder, words in (("shallow", "git fetch --unshallow"), ("empty", "no git repository with a commit")):
+        monkeypatch.chdir(tmp_path / folder)
+        with pytest.raises(InputError, match=words):
+            Clone(0)
+
+
 def test_what_a_command_says_beside_its_answer_is_no_part_of_it(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
