@@ -1,7 +1,8 @@
 """The gate of a promotion: the candidate against the champion, on the same customers, whose outcomes are known.
 
 Those are the candidate's held-out customers, whom it never saw (the champion may have, which can only help the
-champion), and production's customers whose outcome came in after the candidate did.
+champion), and production's customers whose outcome came in after the candidate did. Where it learned from production,
+those count who were answered since: of the others outcomes come in every month, and it may know them.
 """
 
 import math
@@ -196,7 +197,7 @@ def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
     held_out = candidate.release.holdout()
     tables = {
         "test": ([line["customer"] for line in held_out], [line["churned"] for line in held_out]),
-        "production": from_production(log_url, added(store, version)),
+        "production": from_production(log_url, *added(store, version)),
     }
     ready = {
         name: Table(candidate.columns(customers), np.array(churned, dtype="int64"))
@@ -219,20 +220,21 @@ def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, A
     return found | {"forced": not found["passed"]}
 
 
-def added(store: Store, version: str) -> datetime:
-    """When the release came into the store: outcomes that came later were not in its training."""
+def added(store: Store, version: str) -> tuple[datetime, datetime | None]:
+    """When the release came into the store, and before when those of production were answered whom it learned from."""
     for act in store.history():
         if act["act"] == "add" and act["version"] == version:
-            return datetime.fromisoformat(act["at"])
+            until = act.get("lineage", {}).get("until")
+            return datetime.fromisoformat(act["at"]), datetime.fromisoformat(until) if until else None
     raise InputError(f"the ledger does not know when {version} came, as its adding was cut short; add it again")
 
 
-def from_production(log_url: str, since: datetime) -> tuple[list[dict[str, Any]], list[bool]]:
+def from_production(log_url: str, since: datetime, learned: datetime | None) -> tuple[list[dict[str, Any]], list[bool]]:
     engine = connect(log_url)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
         return [], []  # nobody was answered yet
     try:
-        return labelled(engine, since)
+        return labelled(engine, since, learned)
     except SQLAlchemyError as error:
         raise InputError(f"the log's outcomes can't be read: {first_line(error)}; --force promotes unseen") from None
     finally:

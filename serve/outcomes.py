@@ -5,13 +5,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
 
-from serve.log import ANSWERED, outcomes, predictions
+from serve.log import ANSWERED, first_id, outcomes, predictions
 
 NEWEST = 20_000  # customers at most
 
 
-def labelled(engine: Engine, since: datetime) -> tuple[list[dict[str, Any]], list[bool]]:
+def labelled(
+    engine: Engine, since: datetime, answered: datetime | None = None
+) -> tuple[list[dict[str, Any]], list[bool]]:
     """The newest customers whose outcome came in after that moment, as they were answered, and whether they churned.
+
+    With `answered` those alone who were answered from then on.
 
     Each customer counts once: with the last outcome, and the last answer before it was observed. Whoever was answered
     without a customer_id is another customer each time.
@@ -22,7 +26,8 @@ def labelled(engine: Engine, since: datetime) -> tuple[list[dict[str, Any]], lis
     found: dict[tuple[str, str], Any] = {}
     with engine.connect() as connection:
         for asked in (of_customer, of_request):
-            told = asked.where(o.received_at > since).subquery()
+            in_time = [p.id >= first_id(answered)] if answered else []
+            told = asked.where(o.received_at > since, *in_time).subquery()
             for row in connection.execute(told.select().where(told.c.place == 1)):
                 who = (row.customer_id, "") if row.customer_id else ("", row.id)  # of several requests of one customer
                 if who not in found or (row.observed_at, row.id) > (found[who].observed_at, found[who].id):

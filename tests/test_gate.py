@@ -203,6 +203,18 @@ def test_what_production_saw_since_counts_and_what_it_saw_before_does_not(
     assert {row["data"] for row in found["measures"]} == {"test", "production"}
 
 
+def test_a_customer_whom_a_retraining_learned_from_does_not_count_when_their_next_outcome_comes(
+    store: Store, released: Path, tmp_path: Path, log_url: str
+) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    lineage = {"until": (now - 30 * day).isoformat()}
+    version = store.add(other_release(released, tmp_path / "other"), "r", lineage=lineage)
+    golden = Scorer.open(store.champion()).release.golden()[:40]
+    for days, name, known in ((40, "learned", 0), (20, "younger", 40)):
+        fill(log_url, golden, [False] * 40, now - days * day, now + day, name)
+        assert check(store, version, log_url)["customers"]["production"] == known
+
+
 def fill(
     url: str, golden: list[dict[str, Any]], churned: list[bool], at: datetime, received: datetime, name: str = "c"
 ) -> None:
