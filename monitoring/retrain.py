@@ -141,7 +141,8 @@ class Clone:
             table.to_parquet(temporary, index=False)
         self.dvc("add", "--quiet", str(TABLE))
         git("add", "--all", cwd=WORK)
-        git("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", message, cwd=WORK)
+        plain = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")  # hooks and keys are for people
+        git(*plain, "commit", "--quiet", "--message", message, cwd=WORK)
 
     def train(self, name: str) -> Path:
         """Run the pipeline on the table as the experiment `name`, check it out, and return its bundle."""

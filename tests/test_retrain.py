@@ -23,14 +23,22 @@ from tests.conftest import ROOT, other_release
 from tests.watched import START, customers, empty_log, fill, outcome, prediction
 
 DAY = 24.0
+COMMIT = (
+    "-c", "user.name=t", "-c", "user.email=t@t", "-c", "core.hooksPath=/dev/null", "commit", "--quiet",
+    "--no-gpg-sign", "--allow-empty", "--message",
+)  # fmt: skip
 SCHEMA = read_schema(ROOT / "schemas/telco.yaml")
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One with a commit, of a user whose commits are to be signed, for which there is no key."""
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/.gitconfig").write_text("[commit]\ngpgSign = true\n[gpg]\nprogram = false\n")
+    """One with a commit, of a user whose commits need a key and a hook's consent, neither of which there is."""
+    hook = tmp_path / "home/hooks/prepare-commit-msg"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    settings = f"[commit]\ngpgSign = true\n[gpg]\nprogram = false\n[core]\nhooksPath = {hook.parent}\n"
+    (tmp_path / "home/.gitconfig").write_text(settings)
     folder = tmp_path / "repository"
     (folder / WORK.parent).mkdir(parents=True)
     (folder / ".gitignore").write_text("/.dvc\n")
@@ -39,8 +47,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("XDG_CONFIG_HOME", "EMAIL", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
-    who = ("-c", "user.name=t", "-c", "user.email=t@t")
-    for words in (("init", "--quiet"), ("add", "."), (*who, "commit", "--quiet", "--no-gpg-sign", "-m", "first")):
+    for words in (("init", "--quiet"), ("add", "."), (*COMMIT, "first")):
         subprocess.run(["git", *words], check=True)
     return folder
 
@@ -60,7 +67,7 @@ def test_a_commit_of_the_clone_is_by_who_is_configured_here(
 def test_a_repository_that_a_training_would_be_lost_in_is_refused_before(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git("commit", "--quiet", "--no-gpg-sign", "--allow-empty", "--message", "second", cwd=repository)
+    git(*COMMIT, "second", cwd=repository)
     git("clone", "--quiet", "--depth", "1", repository.as_uri(), str(tmp_path / "shallow"), cwd=repository)
     git("init", "--quiet", str(tmp_path / "empty"), cwd=repository)
     for folder, words in (("shallow", "git fetch --unshallow"), ("empty", "no git repository with a commit")):
