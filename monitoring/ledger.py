@@ -15,6 +15,11 @@ def now_in(acts: Sequence[Act]) -> Mapping[str, Any]:
 
 def since(acts: Sequence[Act], *names: str) -> datetime:
     """When the named parts of the state took the values that they have now, all of them; acts oldest first, some."""
+    return datetime.fromisoformat(acts[first_of(acts, *names)]["at"])
+
+
+def first_of(acts: Sequence[Act], *names: str) -> int:
+    """The place of the act by which they did."""
 
     def values(act: Act) -> list[Any]:
         return [act["state"].get(name) for name in names]
@@ -22,4 +27,4 @@ def since(acts: Sequence[Act], *names: str) -> datetime:
     first = len(acts) - 1
     while first and values(acts[first - 1]) == values(acts[-1]):
         first -= 1
-    return datetime.fromisoformat(acts[first]["at"])
+    return first

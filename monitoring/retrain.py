@@ -30,6 +30,7 @@ from churn.schema import Schema, read_schema
 from churn.script import InputError, replacing, run
 from churn.table import named
 from monitoring.checks import latest
+from monitoring.ledger import first_of
 from monitoring.policy import (
     WHO,
     Lineage,
@@ -212,7 +213,7 @@ def take_part(store: Store, version: str, knobs: Policy, why: str, settings: Set
         store.promote(version, reason, WHO, gate)
         return "it is champion now"
     there = state["shadow"] if part == "shadow" else state["challenger"]
-    if there and there != version and not is_own(store, there):
+    if there and there != version and not is_own(store, part):
         return f"the {part} is {there}, which others try out; {version} waits in the store"
     if part == "challenger":
         store.split(version, knobs.share, reason, WHO, gate)
@@ -221,8 +222,11 @@ def take_part(store: Store, version: str, knobs: Policy, why: str, settings: Set
     return "it scores in the shadow; promote it with: python -m serve.releases promote"
 
 
-def is_own(store: Store, version: str) -> bool:
-    return any(act["version"] == version and act["who"] == WHO for act in store.history() if act["act"] == "add")
+def is_own(store: Store, part: str) -> bool:
+    """Whether a retraining gave this part away, and no person took it up since, by another share for instance."""
+    acts = store.history()
+    names = (part, "share") if part == "challenger" else (part,)
+    return bool(acts[first_of(acts, *names)]["who"] == WHO)
 
 
 def retrain(if_needed: bool, now: datetime, lock: int) -> None:

@@ -16,11 +16,11 @@ from churn.params import read_params
 from churn.schema import read_schema
 from churn.script import InputError
 from monitoring.policy import WHO, policy
-from monitoring.retrain import WORK, Clone, Reason, called, git, production, retrain
+from monitoring.retrain import WORK, Clone, Reason, called, git, is_own, production, retrain
 from monitoring.training_table import Production
 from serve.store import Store
 from tests.conftest import ROOT, other_release
-from tests.watched import START, customers, empty_log, fill, outcome, prediction
+from tests.watched import START, act, customers, empty_log, fill, outcome, prediction, write_ledger
 
 DAY = 24.0
 COMMIT = (
@@ -144,3 +144,15 @@ def test_a_release_whose_retraining_was_ended_behind_its_adding_takes_its_part_i
             retrain(True, datetime.now(UTC), 0)
     assert [(act["act"], act["version"]) for act in store.history()[2:]] == [("add", version), ("shadow", version)]
     assert store.history()[-1]["reason"] == "trained again: asked for; it passes the gate"
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_challenger_that_a_person_took_up_stays(is_changed: bool, tmp_path: Path) -> None:
+    acts = [act("promote", 0), act("add", 1), act("split", 2, challenger="new", share=0.1), act("add", 3)]
+    acts[1]["who"] = acts[2]["who"] = acts[3]["who"] = WHO
+    for entry in acts[3:]:
+        entry["state"] = acts[2]["state"]
+    if is_changed:
+        acts.append(act("split", 4, challenger="new", share=0.5))
+    write_ledger(tmp_path, acts)
+    assert is_own(Store(tmp_path), "challenger") is not is_changed
