@@ -81,7 +81,7 @@ class Watch:
                 self._asked.clear()
                 self._run(RETRAIN)
             elif time.monotonic() >= due:
-                due += self.every
+                due = following(due, self.every, time.monotonic())
                 if self._run(CHECK) == BREACH:
                     self._run(RETRAIN)
             self._asked.wait(max(0.0, due - time.monotonic()) if self.every else None)
@@ -96,6 +96,11 @@ class Watch:
         self.ended.labels(command[0]).set_to_current_time()
         log.info("%s ended with exit status %d", " ".join(command), status)
         return status
+
+
+def following(due: float, every: float, now: float) -> float:
+    """The next time behind now; those that a long retraining took are not made up, or one day would count as many."""
+    return due + every * (1 + (now - due) // every)
 
 
 def create_app(watch: Watch) -> FastAPI:

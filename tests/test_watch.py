@@ -93,6 +93,11 @@ def test_alerts_do_not_put_off_the_next_check(runs: Callable[..., list[str]]) ->
     assert runs().count("check") >= 3
 
 
+@pytest.mark.parametrize(("now", "expected"), [(100.0, 110.0), (109.0, 110.0), (110.0, 120.0), (157.0, 160.0)])
+def test_checks_that_a_long_retraining_kept_from_running_are_not_made_up(now: float, expected: float) -> None:
+    assert watch.following(100.0, 10.0, now) == expected
+
+
 def test_what_is_no_alert_is_refused(runs: Callable[..., list[str]]) -> None:
     runs(check=0)
     with TestClient(create_app(Watch(0))) as client:
