@@ -10,7 +10,7 @@ PORT := 8000
 BASE := origin/main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint image secrets serve verify review audit bench lock
+.PHONY: help setup repro test lint image secrets serve demo verify review audit bench lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ repro: setup ## run the stages that are stale (dvc repro)
 serve: setup ## serve the release on http://127.0.0.1:8000 (first run: adds and promotes models/release)
 	test -e $(RELEASES)/state.json || python -m serve.releases add models/release --promote --reason "first run"
 	uvicorn serve.app:app --port $(PORT)
+
+demo: setup ## the closed loop in minutes, told step by step: drift, retraining, promotion, rollback
+	python -m demo
 
 test: setup ## every test, the fast ones first
 	pytest -m "not e2e"

@@ -12,12 +12,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from churn.script import InputError, run
+from churn.script import InputError, run, write_json
 from demo.chart import draw, write_page, write_png
 from demo.play import KNOBS, Play
 from demo.screen import Screen
-from demo.story import closing, row
-from demo.workspace import child, workspace
+from demo.story import as_json, closing, row
+from demo.workspace import workspace
 
 OUT = Path("demo/out")
 
@@ -33,15 +33,13 @@ def main() -> None:
         screen.say(
             "knobs set for it in params.yaml: " + ", ".join(f"{name} {value!r}" for name, value in KNOBS.items())
         )
-        folder = clone.parent / "aside"
-        folder.mkdir()
-        aside = stack.enter_context(child("demo.aside", str(folder), cwd=clone, log=clone.parent / "aside.log"))
-        play = Play(clone, screen, aside, stack)
+        play = Play(clone, screen, stack)
         play.run()
         sentences = closing(play.months, play.recovery, play.told)
         chart = draw(play.months, play.recovery, play.told["wrong_auc"])
         write_png(chart, out / "demo.png")
         write_page(chart, play.months, sentences, out / "demo.html")
+        write_json(out / "demo.json", as_json(play.months, play.recovery, play.acts, play.told))
         screen.head("In the end")
         screen.table([row(month) for month in play.months])
         for sentence in sentences:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -17,6 +18,7 @@ from churn.script import replacing, write_text
 from demo.story import Estimate, Month, Recovery, row, totals
 from demo.world import CHANGED, WORLDS
 
+WIDE = 13  # letters of a line above a month
 TRUE, WITHOUT, ESTIMATED, REALISED = "#0b6e4f", "#9a9a9a", "#2f6fde", "#c2410c"
 
 
@@ -93,7 +95,7 @@ def events(axes: Axes, months: Sequence[Month]) -> None:
     for month in months:
         if month.events:
             axes.axvline(month.number, color="black", lw=0.6, ls=":", zorder=0)
-            words = "\n".join(month.events).replace(": ", ":\n").replace(", ", ",\n")
+            words = "\n".join(fill(event, WIDE) for event in month.events)
             axes.text(month.number, top - 0.004, words, ha="center", va="top", fontsize=8.5,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
 

@@ -1,16 +1,14 @@
 """The closed loop, month by month: everything that is told here is what the real commands and services did."""
 
 import re
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from demo.clock import pass_time
 from demo.screen import Screen
 from demo.service import Service, Watch, service, until, watch
 from demo.story import Estimate, Month, Recovery, Score, Side
-from demo.workspace import end
+from demo.workspace import child, repro
 from demo.world import CHANGED, WORLDS, expected_auc, month, sent
 from monitoring.ab import report as knobs_of_ab
 from monitoring.check import keep, take
@@ -59,17 +57,20 @@ class Crowd:
 class Play:
     """The story; what is left of it in the end are `months`, `recovery` and `told`."""
 
-    def __init__(self, clone: Path, screen: Screen, aside: subprocess.Popen[bytes], stack: ExitStack):
-        self.clone, self.screen, self.aside, self.stack = clone, screen, aside, stack
+    def __init__(self, clone: Path, screen: Screen, stack: ExitStack):
+        self.clone, self.screen, self.stack = clone, screen, stack
+        self.beside = clone.parent / "aside"  # where other releases are trained
         self.releases, self.money = clone / "releases", read_section("profit")
         self.months: list[Month] = []
         self.crowds: list[Crowd] = []
         self.told: dict[str, Any] = {}
         self.pending: list[str] = []  # what happens before this month's customers are asked about
+        self.aside: Popen[bytes]
         self.service: Service
         self.watch: Watch
         self.first: Scorer
         self.recovery: Recovery
+        self.acts: list[dict[str, Any]] = []  # of the ledger, in the end
         screen.scene.months, screen.scene.of = self.months, len(WORLDS)
 
     @property
@@ -96,6 +97,7 @@ class Play:
         self.check()
         say("nobody can know yet: inputs are as ever, and these customers' outcomes come in a month")
         self.next_month("the first outcomes of the new world come in")
+        self.happens("outcomes show it")
         self.ask()
         self.alert(self.check())
         self.next_month("the same again, so it is no odd month")
@@ -103,6 +105,7 @@ class Play:
         self.alert(self.check())
         self.retrained()
         self.next_month("the new release scores in the shadow what the old one answers")
+        self.happens("in the shadow")
         self.ask()
         self.alert(self.check())
         self.next_month("the shadow has proved itself")
@@ -137,6 +140,9 @@ class Play:
         self.service = self.stack.enter_context(service(self.clone))
         self.watch = self.stack.enter_context(watch(self.clone))
         self.service.wait_for(version)
+        self.beside.mkdir()
+        words, log = ("demo.aside", str(self.beside)), self.clone.parent / "aside.log"
+        self.aside = self.stack.enter_context(child(*words, cwd=self.clone, log=log))
         self.screen.say(
             f"it answers at {self.service.address}; monitoring.watch waits for alerts at {self.watch.address}"
         )
@@ -191,9 +197,9 @@ class Play:
         if self.store.state()["shadow"]:
             self.shadow_is_done()
         self.screen.say(
-            f"POST /predict/batch: {n:,} customers; true ROC AUC {now.answered.auc:.3f}, "
+            f"POST /predict/batch: {n:,} customers; the simulation knows already: true ROC AUC {now.answered.auc:.3f}, "
             f"profit {now.answered.profit:.2f} each"
-            + (f" (first release: {now.without.auc:.3f}, {now.without.profit:.2f})" if self.is_retrained else "")
+            + (f"; first release {now.without.auc:.3f}, {now.without.profit:.2f}" if self.is_retrained else "")
         )
 
     @property
@@ -266,7 +272,7 @@ class Play:
         act = next(act for act in reversed(self.store.history()) if act["act"] == "add")
         lineage = act["lineage"]
         self.retrained_version = state["shadow"]
-        self.months[-1].events.append("retrained, into the shadow")
+        self.months[-1].events.append("retrained")
         self.screen.step("gate")
         gate = next(act["gate"] for act in reversed(self.store.history()) if act["act"] == "shadow")
         self.show_gate(gate)
@@ -334,8 +340,10 @@ class Play:
         self.screen.step("train", "a colleague trains")
         until(lambda: self.aside.poll() is not None, 300)
         if self.aside.returncode:
-            raise InputError(f"the training beside the story failed; see {self.clone.parent / 'aside.log'}")
-        bundle = self.clone.parent / "aside/wrong/models/release"
+            raise InputError(
+                f"a training beside the story failed: {(self.clone.parent / 'aside.log').read_text()[-500:]}"
+            )
+        bundle = self.beside / "wrong/models/release"
         self.wrong = self.store.add(bundle, "last year's customers without a long contract", "a colleague")
 
     def bad_release(self) -> None:
@@ -392,32 +400,13 @@ class Play:
         after = [crowd for crowd, now in zip(self.crowds, self.months, strict=True) if now.number >= self.promoted]
         customers = [customer for crowd in after for customer in crowd.customers]
         chance = np.concatenate([crowd.chance for crowd in after])
-        plenty = self.clone.parent / "aside/plenty/models/release"
+        plenty = self.beside / "plenty/models/release"
         bundles = self.first.release.folder, self.store.bundle(self.retrained_version), plenty
         self.recovery = Recovery(*(expected_auc(chance, Scorer.open(b).probabilities(customers)) for b in bundles))
+        self.acts = [{key: act[key] for key in ("act", "who", "version", "reason")} for act in self.store.history()]
         self.told["months_lost"] = self.promoted - WORLDS.index(CHANGED) - 1
 
 
 def side(answers: list[dict[str, Any]]) -> Side:
     told = pd.DataFrame(answers, columns=["churn_probability", "prediction"])
     return Side(told["churn_probability"].to_numpy(), (told["prediction"] == "churn").to_numpy("float64"))
-
-
-def repro(clone: Path, heard: Callable[[str], None]) -> str:
-    """`dvc repro`, and how many stages it ran and took from the cache."""
-    command = [sys.executable, "-m", "dvc", "repro"]
-    process = subprocess.Popen(
-        command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    lines = []
-    try:
-        assert process.stdout
-        for line in process.stdout:
-            lines.append(line)
-            heard(line)
-        if process.wait():
-            raise InputError(f"dvc repro failed: {''.join(lines[-5:])}")
-    finally:
-        end(process)
-    ran = sum(line.startswith("Running stage") for line in lines)
-    return f"{ran} stages trained" if ran else "DVC has every stage in its cache"

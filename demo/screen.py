@@ -38,7 +38,7 @@ class Screen:
     """Say things, line by line; where it is a terminal, the picture stays below what was said."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, markup=False, emoji=False)
         self.scene, self.begin = Scene(), time.monotonic()
         self.spinner = Spinner("dots")
         # only where its signs can be written
@@ -52,20 +52,20 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         if self.live:
-            self.scene.step = ""
+            self.step("")
             self.live.stop()
 
     def head(self, title: str) -> None:
         self.scene.title = title
-        self.console.print(Text(f"\n{self.clock}  {title}", style="bold"))
+        self.say(f"\n{self.clock}  {title}", "bold", indent="")
 
     @property
     def clock(self) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self.begin), 60)
         return f"{minutes}:{seconds:02d}"
 
-    def say(self, words: str, style: str = "") -> None:
-        self.console.print(Text(f"  {words}", style=style))
+    def say(self, words: str, style: str = "", indent: str = "  ") -> None:
+        self.console.print(Text(indent + words, style=style), soft_wrap=not self.live)
 
     def table(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Columns, the words to the left and the numbers to the right."""
@@ -95,7 +95,7 @@ def line(words: str, style: str = "") -> Text:
 
 def loop(step: str) -> Text:
     """The steps in their order; the one it is at stands out without colours, too."""
-    text = Text("  ", no_wrap=True, overflow="crop")
+    text = Text("  ")
     for i, name in enumerate(STEPS):
         here = name == step
         text.append("─" if i else "", style="dim")

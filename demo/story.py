@@ -1,7 +1,7 @@
 """What is written down of each month, and what it comes to in the end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +86,20 @@ def row(month: Month) -> dict[str, str]:
         "verdict": month.verdict,
         "profit": f"{month.answered.profit:.2f}",
         "first release ": f"{month.without.profit:.2f}",
+    }
+
+
+def as_json(
+    months: Sequence[Month], recovery: Recovery, acts: Sequence[Mapping[str, Any]], told: Mapping[str, Any]
+) -> dict[str, Any]:
+    """For programs: all of it in numbers, and the acts of the ledger."""
+    gained, without = totals(months)
+    return {
+        "profit": {"with": gained, "without": without},
+        "recovery": {**recovery._asdict(), "share": recovery.share},
+        "told": dict(told),
+        "months": [asdict(month) for month in months],
+        "acts": list(acts),
     }
 
 

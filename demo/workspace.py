@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from churn.params import PARAMS
-from churn.script import write_text
-from monitoring.retrain import called, git
+from churn.script import InputError, write_text
+from monitoring.retrain import called, commit, git
 
 ELSEWHERE = ("GIT_", "DVC_EXP", "MLFLOW_", "CHURN_", "PROMETHEUS_")  # variables that would lead away from here
 PATIENCE = 15  # seconds that a process has to end in
@@ -30,7 +30,8 @@ PATIENCE = 15  # seconds that a process has to end in
 def workspace(knobs: Mapping[str, Any]) -> Iterator[Path]:
     """The clone, as the current folder, with other values of those dotted knobs committed; removed in the end."""
     cache = called([sys.executable, "-m", "dvc", "cache", "dir"], Path())
-    edited = git("stash", "create", cwd=Path())
+    is_edited = git("status", "--porcelain", "--untracked-files=no", cwd=Path())
+    edited = git("stash", "create", cwd=Path()) if is_edited else ""
     with tempfile.TemporaryDirectory(prefix="churn-demo-") as folder:
         clone = Path(folder).resolve() / "churn"
         git("clone", "--quiet", "--shared", "--no-tags", ".", str(clone), cwd=Path())
@@ -42,7 +43,8 @@ def workspace(knobs: Mapping[str, Any]) -> Iterator[Path]:
             called([sys.executable, "-m", "dvc", "config", "--local", "cache.dir", cache], clone)
             turn(clone / PARAMS, knobs)
             git("switch", "--quiet", "--create", "demo", cwd=clone)
-            git("commit", "--quiet", "--no-verify", "--all", "--allow-empty", "--message", "demo: knobs", cwd=clone)
+            git("add", "--update", cwd=clone)
+            commit("demo: knobs", clone)
             yield clone
 
 
@@ -58,6 +60,7 @@ def environment(clone: Path) -> Iterator[None]:
         "CHURN_ADMIN_KEY": secrets.token_hex(16),
         "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}",
         "DVC_SITE_CACHE_DIR": str(clone.parent / "dvc"),
+        "TMPDIR": str(clone.parent),  # of the children: what they leave there goes as well
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", "")]),  # stages run `python`
         "PYTHONUNBUFFERED": "1",  # what a child says is shown while it runs
     }
@@ -101,3 +104,23 @@ def end(process: subprocess.Popen[Any]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def repro(clone: Path, heard: Callable[[str], None]) -> str:
+    """`dvc repro`, and how many stages it ran and took from the cache."""
+    command = [sys.executable, "-m", "dvc", "repro"]
+    process = subprocess.Popen(
+        command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    lines = []
+    try:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            heard(line)
+        if process.wait():
+            raise InputError(f"dvc repro failed: {''.join(lines[-5:])}")
+    finally:
+        end(process)
+    ran = sum(line.startswith("Running stage") for line in lines)
+    return f"{ran} stages trained" if ran else "DVC has every stage in its cache"

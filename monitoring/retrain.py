@@ -142,8 +142,7 @@ class Clone:
             table.to_parquet(temporary, index=False)
         self.dvc("add", "--quiet", str(TABLE))
         git("add", "--all", cwd=WORK)
-        plain = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")  # hooks and keys are for people
-        git(*plain, "commit", "--quiet", "--message", message, cwd=WORK)
+        commit(message, WORK)
 
     def train(self, name: str) -> Path:
         """Run the pipeline on the table as the experiment `name`, check it out, and return its bundle."""
@@ -168,6 +167,12 @@ class Clone:
 
 def git(*words: str, cwd: Path) -> str:
     return called(["git", *words], cwd)
+
+
+def commit(message: str, clone: Path) -> None:
+    """Commit what is staged there, if anything; hooks and keys are for people."""
+    plain = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
+    git(*plain, "commit", "--quiet", "--allow-empty", "--message", message, cwd=clone)
 
 
 def called(command: list[str], cwd: Path, shown: bool = False, **more: Any) -> str:

@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-HOUSE = ("churn", "stages", "serve", "monitoring", "review", "tests", "benchmarks")
+HOUSE = ("churn", "stages", "serve", "monitoring", "review", "demo", "tests", "benchmarks")
 
 
 def scripts(*folders: str) -> list[str]:
@@ -32,7 +32,8 @@ def scripts(*folders: str) -> list[str]:
 BESIDE = {
     "serve/registry.py": "the command line's alone, where MLflow is; inside its functions it imports the training"
 }
-SCRIPTS, WATCH, REVIEW = scripts("churn", "stages"), scripts("monitoring"), scripts("review")
+SCRIPTS, WATCH = scripts("churn", "stages"), scripts("monitoring")
+REVIEW, PLAYED = scripts("review"), scripts("demo")
 SERVICE = [path for path in scripts("serve") if path not in BESIDE]
 # folder -> what of the house it may import
 ARROWS = {
@@ -41,6 +42,7 @@ ARROWS = {
     "serve": {"churn", "serve"},
     "monitoring": {"churn", "serve", "monitoring"},
     "review": {"churn", "review"},
+    "demo": {"churn", "stages", "serve", "monitoring", "demo"},
 }
 # what of the service those that watch it may import
 WATCHED = {"serve.log", "serve.settings", "serve.store"}
@@ -237,7 +239,7 @@ def test_who_watches_knows_the_log_and_the_ledger_of_the_service(path: str) -> N
     assert {module for module in files if module.startswith("serve.")} <= WATCHED | ACTING.get(path, set())
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE, *WATCH, *REVIEW])
+@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE, *WATCH, *REVIEW, *PLAYED])
 def test_the_arrows_are_kept(path: str) -> None:
     known = {module.partition(".")[0] for module in modules(path)} & set(HOUSE)
     assert known <= ARROWS[path.partition("/")[0]]
