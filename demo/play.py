@@ -97,7 +97,7 @@ class Play:
         self.check()
         say("nobody can know yet: inputs are as ever, and these customers' outcomes come in a month")
         self.next_month("the first outcomes of the new world come in")
-        self.happens("outcomes show it")
+        self.happens("outcomes tell")
         self.ask()
         self.alert(self.check())
         self.next_month("the same again, so it is no odd month")

@@ -157,7 +157,7 @@ def recovered(repository: Repository, version: str) -> tuple[float, float, float
 
 
 def test_the_next_one_waits_for_the_cooldown_and_says_so(repository: Repository) -> None:
-    assert "no retraining" in (told := repository.run("--if-needed")) and "7 days later" in told
+    assert "no retraining" in (told := repository.run("--if-needed")) and "30 days later" in told
 
 
 def test_an_answer_leads_to_the_branch_with_its_data(repository: Repository) -> None:
