@@ -100,7 +100,7 @@ def test_the_terminal_tells_it_in_plain_lines(played: tuple[Path, Path, str, flo
     said = played[2]
     assert "\x1b" not in said
     told = (
-        "of the inputs drifted", "a row found a breach; 2 are asked for", "for other reasons than in training",
+        "of the inputs drifted", "2 in a row are asked for", "for other reasons than in training",
         "passes the gate; it scores in the shadow", "the next may be 45 days later", "is champion", "the gate says no",
         "answers again", "brought back", "demo.png",
     )  # fmt: skip
