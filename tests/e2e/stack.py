@@ -345,7 +345,10 @@ class Stack:
 
     def up(self, seconds: float = 180) -> None:
         """Start each service once those it depends on are healthy, and wait until all are."""
-        run("ip", "link", "add", self.bridge, "type", "bridge")
+        # an address of its own, else it has the lowest of its ports', another one when that goes, and who knows the old
+        # one speaks to nobody for half a minute
+        hardware = f"02:42:{socket.inet_aton(f'{self.network}.1').hex(':')}"
+        run("ip", "link", "add", self.bridge, "address", hardware, "type", "bridge")
         run("ip", "address", "add", f"{self.network}.1/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
         run("git", "clone", "--quiet", "--bare", str(self.repository), str(self.folder / "repository"))
