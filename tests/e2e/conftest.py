@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serve.log import connect, metadata
 from tests.conftest import ROOT, with_knobs
+from tests.e2e.servers import Postgres, postgres
 from tests.verify import environment, git
 
 TELCO = ROOT / "../shared/data/telco_customer_churn.csv"
@@ -100,3 +102,19 @@ def restored(clone: Path) -> Iterator[Path]:
     yield clone
     git(clone, "reset", "--quiet", "--hard")
     git(clone, "clean", "--quiet", "--force", "-d")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def empty_database(database: Postgres) -> str:
+    """The URL of a log's database without tables."""
+    engine = connect(database.url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+    engine.dispose()
+    return database.url

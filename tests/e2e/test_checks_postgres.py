@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.test_snapshot_postgres import database, engine  # noqa: F401
+from tests.e2e.test_snapshot_postgres import engine  # noqa: F401
 from tests.test_checks import *  # noqa: F403
 
 pytestmark = pytest.mark.e2e

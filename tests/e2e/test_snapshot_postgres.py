@@ -3,27 +3,18 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from serve.log import connect, create_tables
-from tests.e2e.servers import Postgres, postgres
 from tests.test_snapshot import *  # noqa: F403
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
-    with postgres() as server:
-        yield server
-
-
 @pytest.fixture
-def engine(database: Postgres) -> Iterator[Engine]:
+def engine(empty_database: str) -> Iterator[Engine]:
     """An empty log."""
-    log = connect(database.url)
-    with log.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS predictions, outcomes, checks"))
+    log = connect(empty_database)
     create_tables(log)
     yield log
     log.dispose()
