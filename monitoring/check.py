@@ -3,7 +3,7 @@
 `python -m monitoring.check [--json] [--end TIME] [--html FOLDER]` reads the log and prints the verdict with its
 reasons. Exit status 0: healthy, or nothing worse than a warning; 1: a threshold is crossed; 2: it could not tell, for
 there is no log, no champion or there are too few customers. What it found is kept in the log, for the service's
-/metrics and for pages; but not with --end, since a look back is no news. `dvc repro monitoring/dvc.yaml` does the same
+/metrics and for pages; but not with --end, since a look back is no news. `dvc --cd monitoring repro` does the same
 in two steps, for a window that can be looked at again, and keeps nothing in the log.
 """
 

@@ -106,7 +106,7 @@ def compare(base: str) -> Change:
         metrics=metrics,
         params=dvc("params", "diff", "--json", base),
         stages=[name for name, record in after.items() if before.get(name) != record],
-        stale=stale(dvc("status", "--json", "dvc.yaml")),
+        stale=stale(dvc("status", "--json")),
         same_customers=same_customers,
     )
 

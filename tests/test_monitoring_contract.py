@@ -1,6 +1,7 @@
 """monitoring/dvc.yaml says what the code does, as tests/test_pipeline_contract.py has it for the first pipeline."""
 
 import ast
+from os.path import normpath
 from typing import Any
 
 import pytest
@@ -17,14 +18,15 @@ def script(stage: str) -> str:
 
 
 def paths(stage: str, *kinds: str) -> dict[str, Any]:
-    """Path -> options of the stage's deps, outs or metrics."""
+    """Path from the root -> options of the stage's deps, outs or metrics."""
     listed = [entry for kind in kinds for entry in STAGES[stage].get(kind, [])]
-    return {path: options for e in listed for path, options in (e if isinstance(e, dict) else {e: {}}).items()}
+    told = {path: options for e in listed for path, options in (e if isinstance(e, dict) else {e: {}}).items()}
+    return {normpath(f"monitoring/{path}"): options for path, options in told.items()}
 
 
 @each_stage
 def test_code_deps_are_the_imports(stage: str) -> None:
-    assert sorted(dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")) == sorted(closure(script(stage)))
+    assert sorted(dep for dep in paths(stage, "deps") if dep.endswith(".py")) == sorted(closure(script(stage)))
 
 
 @each_stage
@@ -36,12 +38,13 @@ def test_files_are_the_arguments_of_main(stage: str) -> None:
 
 @each_stage
 def test_params_are_the_sections_that_are_read(stage: str) -> None:
-    assert set(STAGES[stage]["params"]) == sections(script(stage))
+    (params,) = STAGES[stage]["params"]
+    assert {path: set(named) for path, named in params.items()} == {"../params.yaml": sections(script(stage))}
 
 
 @each_stage
 def test_a_stage_runs_from_the_repository_s_root_as_the_module_of_its_name(stage: str) -> None:
-    assert (STAGES[stage]["cmd"], STAGES[stage]["wdir"]) == (f"python -m monitoring.{stage}", "..")
+    assert STAGES[stage]["cmd"] == f"cd .. && python -m monitoring.{stage}"
     assert STAGES[stage]["desc"]
 
 
@@ -54,7 +57,7 @@ def test_production_goes_to_no_remote_and_into_no_commit(stage: str) -> None:
 
 
 def test_what_the_report_reads_the_snapshot_writes_whenever_it_is_asked() -> None:
-    assert "monitoring/data" in paths("snapshot", "outs") and "monitoring/data" in STAGES["report"]["deps"]
+    assert "monitoring/data" in paths("snapshot", "outs") and "monitoring/data" in paths("report", "deps")
     assert STAGES["snapshot"]["always_changed"]
 
 

@@ -40,7 +40,7 @@ def test_what_is_committed_is_what_comes_out(reproduced: Path) -> None:
 
 def test_a_reproduced_repository_has_nothing_to_do(reproduced: Path) -> None:
     assert ran(command(reproduced, "dvc", "repro")) == []
-    assert "up to date" in command(reproduced, "dvc", "status", "dvc.yaml")
+    assert "up to date" in command(reproduced, "dvc", "status")
 
 
 def test_running_every_stage_again_changes_nothing(twin: Path) -> None:
@@ -49,7 +49,7 @@ def test_running_every_stage_again_changes_nothing(twin: Path) -> None:
     assert sorted(ran(command(twin, "dvc", "repro", "--force", timeout=600))) == sorted(stages)
     assert git(twin, "status", "--porcelain") == b""
     assert sums(twin, "models", "data") == before
-    assert "up to date" in command(twin, "dvc", "status", "dvc.yaml")
+    assert "up to date" in command(twin, "dvc", "status")
 
 
 def test_mlflow_shows_one_run_for_the_release_and_below_it_one_for_each_model(reproduced: Path) -> None:

@@ -46,7 +46,7 @@ KNOBS = [
 
 def changes(folder: Path) -> dict[str, list[str]]:
     """Stale stage -> its deps and params that changed, as `dvc status` tells them."""
-    status = json.loads(command(folder, "dvc", "status", "--json", "dvc.yaml"))
+    status = json.loads(command(folder, "dvc", "status", "--json"))
     return {
         stage: [name for change in told if isinstance(change, dict) for kind in change.values() for name in kind]
         for stage, told in status.items()
