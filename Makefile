@@ -62,7 +62,7 @@ secrets: ## random passwords for ops/compose.yaml; what is there stays
 	@ops/secrets.sh
 
 verify: setup ## rebuild in a temporary clone and compare with what is committed
-	python -m tests.verify
+	python -m review.verify
 
 review: setup ## compare metrics and parameters with BASE, as a pull request does
 	python -m review $(BASE) $(if $(LINK),--link $(LINK))

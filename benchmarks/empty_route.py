@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from churn.release import open_release
-from serve.messages import Prediction, customer_model
+from serve.payloads import Prediction, customer_model
 
 release = open_release(Path(os.environ["RELEASE"]))
 Customer = customer_model(release.schema, release.golden()[0]["customer"])

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from churn.model import load_model
 from churn.release import PIPELINE, open_release
-from serve.messages import Prediction, customer_model
+from serve.payloads import Prediction, customer_model
 
 release = open_release(Path(os.environ["RELEASE"]))
 model = load_model(release.folder / PIPELINE)

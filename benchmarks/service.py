@@ -29,8 +29,8 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from churn.release import CARD, open_release, seal
-from serve.log import connect, first_id, predictions
-from serve.store import Store
+from serve.log.writer import connect, first_id, predictions
+from serve.releases.store import Store
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = 16

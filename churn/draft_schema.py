@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from churn.leak import auc_alone
+from churn.leakage import auc_alone
 from churn.params import closest
 from churn.read_table import Options, read_table, separator_hint
 from churn.schema import TARGET, Column, Target, as_text

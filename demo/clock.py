@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from churn.script import write_text
-from serve.log import connect, moment, turns
-from serve.store import LEDGER
+from serve.log.writer import connect, moment, turns
+from serve.releases.store import LEDGER
 
 STAMP = 14  # digits of an id that are its moment, in microseconds
 FORMAT = "%Y-%m-%d %H:%M:%S.%f"  # in which SQLite keeps times

@@ -18,19 +18,19 @@ from sqlalchemy import func, select
 from churn.params import read_params, read_section
 from churn.scorer import Scorer
 from churn.script import InputError
+from demo.client import Service, Watch, service, until, watch
 from demo.clock import pass_time
 from demo.screen import Screen
-from demo.service import Service, Watch, service, until, watch
 from demo.story import Estimate, Month, Recovery, Score, Side
 from demo.workspace import child, repro
 from demo.world import CHANGED, WORLDS, expected_auc, month, sent
-from monitoring.ab import report as knobs_of_ab
-from monitoring.check import keep, take
-from monitoring.read_log import open_log
-from monitoring.report import report
+from monitoring.ab.experiment import report as knobs_of_ab
+from monitoring.check.report import report
+from monitoring.check.run import keep, take
+from monitoring.frames import open_log
 from monitoring.shadow import compared, read_pairs, running
-from serve.log import predictions
-from serve.store import Store
+from serve.log.writer import predictions
+from serve.releases.store import Store
 from stages.simulate import leaving
 
 CUSTOMERS = 6_000  # of a month

@@ -20,7 +20,7 @@ import yaml
 
 from churn.params import PARAMS
 from churn.script import InputError, write_text
-from monitoring.retrain import called, commit, git
+from monitoring.retrain.run import called, commit, git
 
 ELSEWHERE = ("GIT_", "DVC_EXP", "MLFLOW_", "CHURN_", "PROMETHEUS_")  # variables that would lead away from here
 PATIENCE = 15  # seconds that a process has to end in

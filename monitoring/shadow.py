@@ -18,18 +18,18 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import CTE, ColumnElement, Connection, case, func, select
 
+from churn.intervals import Measure, Z, bootstrap, wilson, with_intervals
 from churn.params import read_params, read_section
 from churn.profit import profit
 from churn.scores import Weighted, Weights, total
-from churn.script import InputError, run
-from monitoring.ab import SCORES, report
-from monitoring.intervals import Measure, Z, bootstrap, wilson, with_intervals
-from monitoring.layout import as_json, cell, day_and_hour, row
-from monitoring.ledger import Act, now_in, since
-from monitoring.read_log import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
-from serve.log import predictions
+from churn.script import InputError, as_json, run
+from monitoring.ab.experiment import SCORES, report
+from monitoring.frames import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
+from monitoring.text import cell, day_and_hour, row
+from serve.log.writer import predictions
+from serve.releases.ledger import Act, now_in, since
+from serve.releases.store import Store
 from serve.settings import read_settings
-from serve.store import Store
 
 log = logging.getLogger("monitoring.shadow")
 

@@ -16,14 +16,14 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-from serve import admin, jsonlog, metrics
-from serve.docs import add_docs
-from serve.door import ADMIN, Call, Door, Refused, Rules, asks_for_key
-from serve.json_route import JSONRoute
-from serve.limits import ApiKeys, RateLimit
-from serve.lineup import POLL, Follower, Lineup, Model
-from serve.log import LogDown, LogFull, PredictionLog, Row
-from serve.messages import (
+from serve.http import admin
+from serve.http.docs import add_docs
+from serve.http.json_route import JSONRoute
+from serve.http.middleware import ADMIN, Call, Door, Refused, Rules, asks_for_key
+from serve.http.rate_limit import ApiKeys, RateLimit
+from serve.log.spool import Spool
+from serve.log.writer import LogDown, LogFull, PredictionLog, Row
+from serve.payloads import (
     ID,
     Explanation,
     Feedback,
@@ -37,11 +37,13 @@ from serve.messages import (
     batch_model,
     customer_model,
 )
-from serve.predictor import GROUP, Busy, Predictor
+from serve.predict.batching import GROUP, Busy, Predictor
+from serve.predict.live import POLL, Follower, Lineup, Model
+from serve.predict.shadow import Shadow
+from serve.releases.store import Store
 from serve.settings import read_settings
-from serve.shadow import Shadow
-from serve.spool import Spool
-from serve.store import Store
+from serve.telemetry import logs as jsonlog
+from serve.telemetry import metrics
 
 log = logging.getLogger("serve")
 

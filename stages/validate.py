@@ -18,7 +18,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pydantic import Field
 
-from churn.leak import auc_alone
+from churn.leakage import auc_alone
 from churn.params import read_params, read_section
 from churn.schema import Column, Identifier, Schema, Share, Target, as_text, read_schema
 from churn.script import InputError, run, write_json, write_text

@@ -144,7 +144,7 @@ def client(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     from starlette.testclient import TestClient
 
     from serve.app import create_app
-    from serve.store import Store
+    from serve.releases.store import Store
 
     store = Store(tmp_path_factory.mktemp("releases"))
     store.promote(store.add(released, "test"), "test")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serve.log import connect, metadata
+from review.verify import environment, git
+from serve.log.writer import connect, metadata
 from tests.conftest import ROOT, with_knobs
 from tests.e2e.servers import Postgres, postgres
-from tests.verify import environment, git
 
 TELCO = ROOT / "../shared/data/telco_customer_churn.csv"
 

@@ -28,10 +28,10 @@ from urllib.request import Request, urlopen
 import pytest
 from sqlalchemy import Engine, select
 
-from serve.log import predictions
-from serve.store import Store
+from review.verify import environment
+from serve.log.writer import predictions
+from serve.releases.store import Store
 from tests.conftest import ROOT
-from tests.verify import environment
 
 Answer = tuple[int, dict[str, str], Any]
 

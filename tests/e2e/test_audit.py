@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from review.verify import git
 from tests.conftest import ROOT
 from tests.e2e.conftest import command
-from tests.verify import git
 
 pytestmark = pytest.mark.e2e
 

@@ -19,10 +19,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from monitoring.checks import record
-from serve.log import connect
+from serve.log.checks import record
+from serve.log.writer import connect
+from tests.e2e.compose_stack import Stack, stack
 from tests.e2e.servers import logged, until
-from tests.e2e.stack import Stack, stack
 
 pytestmark = pytest.mark.e2e
 

@@ -12,13 +12,13 @@ import pytest
 from churn.params import read_params, read_section
 from churn.scorer import Scorer
 from demo.world import month
-from monitoring.checks import record
-from monitoring.report import report
-from serve.log import connect
+from monitoring.check.report import report
+from serve.log.checks import record
+from serve.log.writer import connect
 from tests.conftest import ROOT, opposite_release, other_release
 from tests.e2e.servers import Load, Service, Started, prometheus, until
-from tests.months import taken
-from tests.test_dashboards import DASHBOARDS, panels
+from tests.ops.test_dashboards import DASHBOARDS, panels
+from tests.simulated_months import taken
 
 pytestmark = pytest.mark.e2e
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from review.verify import environment, git
 from tests.e2e.conftest import command, commit
-from tests.verify import environment, git
 
 pytestmark = pytest.mark.e2e
 

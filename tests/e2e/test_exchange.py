@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from serve.log import connect
+from review.verify import environment
+from serve.log.writer import connect
 from tests.conftest import ROOT, opposite_release
 from tests.e2e.servers import Load, Service, check, eventually, under_load, until
-from tests.verify import environment
 
 pytestmark = pytest.mark.e2e
 

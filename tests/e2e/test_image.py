@@ -15,11 +15,11 @@ from churn.model import load_model
 from churn.read_table import read_table
 from churn.release import PIPELINE, open_release
 from churn.table import customers, named
-from serve.log import connect
-from serve.store import Store
+from serve.log.writer import connect
+from serve.releases.store import Store
 from stages.deploy import records
 from tests.e2e.conftest import TELCO
-from tests.e2e.engine import BASE, Engine, engine
+from tests.e2e.docker_engine import BASE, Engine, engine
 from tests.e2e.servers import Load, Service, logged, until
 
 pytestmark = pytest.mark.e2e

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.test_log import *  # noqa: F403
+from tests.serve.log.test_writer import *  # noqa: F403
 
 pytestmark = pytest.mark.e2e
 

@@ -12,11 +12,11 @@ import pytest
 
 from churn.release import open_release
 from demo.world import month, sent
-from monitoring.policy import WHO
+from monitoring.retrain.policy import WHO
+from review.verify import environment, git
 from tests.conftest import ROOT
 from tests.e2e.conftest import command, commit, set_knobs
 from tests.e2e.servers import Service, alertmanager, free_port, prometheus, until
-from tests.verify import environment, git
 
 pytestmark = pytest.mark.e2e
 

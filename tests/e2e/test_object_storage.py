@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from churn.scorer import Scorer
-from serve.store import Store
+from serve.releases.store import Store
 from tests.conftest import opposite_release, other_release
 from tests.e2e.servers import Service, free_port, until
 

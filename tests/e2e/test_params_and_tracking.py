@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from churn.scorer import Scorer
+from review.verify import git
 from tests.e2e.conftest import command, ran, set_knobs
-from tests.verify import git
 
 pytestmark = pytest.mark.e2e
 

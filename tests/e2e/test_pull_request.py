@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from review.comment import MARK
+from review.verify import environment, git
 from tests.e2e.conftest import command, commit, set_knobs
-from tests.test_workflows import step
-from tests.verify import environment, git
+from tests.ops.test_workflows import step
 
 pytestmark = pytest.mark.e2e
 

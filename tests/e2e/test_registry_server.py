@@ -15,11 +15,11 @@ import pytest
 
 from churn.scorer import Scorer
 from churn.script import InputError
-from serve.registry import mirror, pull, tell
+from review.verify import environment
+from serve.releases.registry import mirror, pull, tell
 from tests.conftest import ROOT
 from tests.e2e.servers import free_port, until
-from tests.test_registry import Bundles, another, bundles, state
-from tests.verify import environment
+from tests.serve.releases.test_registry import Bundles, another, bundles, state
 
 pytestmark = pytest.mark.e2e
 
@@ -158,7 +158,7 @@ def test_a_server_that_hangs_costs_an_act_less_than_half_a_minute(
 MIRROR = """
 import sys
 from pathlib import Path
-from serve.registry import mirror
+from serve.releases.registry import mirror
 mirror({"champion": sys.argv[1]}, {sys.argv[1]: Path(sys.argv[2])}, None)
 """
 

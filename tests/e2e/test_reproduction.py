@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from review.verify import compare_rebuilt, files, git, verdict
 from tests.e2e.conftest import command, ran, reproduce
-from tests.verify import compare_rebuilt, files, git, verdict
 
 pytestmark = pytest.mark.e2e
 

@@ -18,17 +18,17 @@ import yaml
 from churn.release import open_release
 from churn.scorer import Scorer
 from demo.world import month, sent, true_auc
-from monitoring.checks import record
-from monitoring.policy import WHO
-from serve.log import connect
-from serve.store import Store
-from serve.trace import directory_hash
+from monitoring.retrain.policy import WHO
+from review.verify import environment, git
+from serve.log.checks import record
+from serve.log.writer import connect
+from serve.releases.store import Store
+from serve.releases.trace import directory_hash
 from stages.simulate import leaving
 from tests.e2e.conftest import command
 from tests.e2e.servers import until
-from tests.months import log_month
-from tests.verify import environment, git
-from tests.watched import empty_log
+from tests.factories import empty_log
+from tests.simulated_months import log_month
 
 pytestmark = pytest.mark.e2e
 

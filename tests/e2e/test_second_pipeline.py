@@ -8,11 +8,11 @@ import pytest
 
 from churn.scorer import Scorer
 from demo.world import month
-from serve.store import Store
+from review.verify import git
+from serve.releases.store import Store
 from tests.e2e.conftest import command, ran, set_knobs
-from tests.months import log_month
-from tests.verify import git
-from tests.watched import empty_log
+from tests.factories import empty_log
+from tests.simulated_months import log_month
 
 pytestmark = pytest.mark.e2e
 

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import func, select
 
 from churn.release import CARD, FORMAT, GOLDEN, MANIFEST, MODEL, PIPELINE, seal
-from serve.log import connect, predictions
+from serve.log.writer import connect, predictions
 from tests.e2e.servers import Load, Service, until
 
 pytestmark = pytest.mark.e2e

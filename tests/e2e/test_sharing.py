@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from churn.scorer import Scorer
+from review.verify import files, git
 from tests.e2e.conftest import command, commit, ran
-from tests.verify import files, git
 
 pytestmark = pytest.mark.e2e
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from serve.log import connect, create_tables
-from tests.test_snapshot import *  # noqa: F403
+from serve.log.writer import connect, create_tables
+from tests.monitoring.check.test_snapshot import *  # noqa: F403
 
 pytestmark = pytest.mark.e2e
 

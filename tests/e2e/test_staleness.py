@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from review.verify import git
 from tests.conftest import ROOT
 from tests.e2e.conftest import command, ran, set_knobs
 from tests.test_pipeline_contract import SCRIPTS, closure, script
-from tests.verify import git
 
 pytestmark = pytest.mark.e2e
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from churn.scorer import Scorer
-from serve.store import EMPTY, STATE, Store
+from review.verify import environment
+from serve.releases.store import EMPTY, STATE, Store
 from tests.conftest import ROOT, other_release
-from tests.verify import environment
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +23,7 @@ ACTS = """
 import itertools, random, shutil, sys
 from pathlib import Path
 from churn.script import InputError
-from serve.store import Store
+from serve.releases.store import Store
 
 store, bundles, chance = Store(Path(sys.argv[1])), sorted(Path(sys.argv[2]).iterdir()), random.Random(int(sys.argv[3]))
 print("ready", flush=True)

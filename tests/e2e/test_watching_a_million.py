@@ -14,11 +14,11 @@ import pytest
 
 from churn.scorer import Scorer
 from demo.world import month, sent
-from serve.log import COLUMNS, first_id, moment
-from serve.store import Store
+from review.verify import environment
+from serve.log.writer import COLUMNS, first_id, moment
+from serve.releases.store import Store
 from tests.conftest import ROOT
-from tests.verify import environment
-from tests.watched import empty_log
+from tests.factories import empty_log
 
 pytestmark = pytest.mark.e2e
 

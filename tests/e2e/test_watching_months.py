@@ -8,9 +8,9 @@ import pytest
 from churn.params import read_params, read_section
 from churn.scorer import Scorer
 from demo.world import month, true_auc
-from monitoring.report import report
+from monitoring.check.report import report
 from tests.conftest import ROOT
-from tests.months import taken
+from tests.simulated_months import taken
 
 pytestmark = pytest.mark.e2e
 

@@ -1,0 +1,107 @@
+"""When to train again, and on which customers: what the checks found, when the last retraining was, what changed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from serve.log.writer import Check
+from serve.releases.ledger import Act
+
+WHO = "monitoring.retrain"
+CONCEPT = "concept_drift"
+
+Reasons = Literal["input_drift", "prediction_drift", "estimated_auc", "realised_auc", "concept_drift"]
+
+
+class Policy(NamedTuple):
+    """The knobs of monitoring.retrain."""
+
+    reasons: tuple[str, ...]
+    checks: int
+    cooldown: float
+    min_labels: int
+    days: float
+    customers: int
+    role: str
+    share: float
+
+
+class Lineage(TypedDict):
+    """What the ledger keeps of a release that was trained on production's customers."""
+
+    commit: str
+    branch: str
+    reasons: list[str]
+    customers: int  # of production, with an outcome
+    table: str  # the first customers' table: "joined", or "left out" where the world is another one
+    since: str | None  # the moment in ISO 8601 from which customers count: when the world became another one
+    until: str  # the last customers of production were answered before then
+
+
+def policy(
+    *,
+    reasons: list[Reasons],
+    checks: Annotated[int, Field(ge=1, le=100)],
+    cooldown: Annotated[float, Field(ge=0, le=3650)],
+    min_labels: Annotated[int, Field(ge=100)],
+    days: Annotated[float, Field(gt=0, le=3650)],
+    customers: Annotated[int, Field(ge=100, le=10**7)],
+    role: Literal["shadow", "challenger", "champion"],
+    share: Annotated[float, Field(gt=0, le=1)],
+) -> Policy:
+    return Policy(tuple(reasons), checks, cooldown, min_labels, days, customers, role, share)
+
+
+def breaches(check: Check, reasons: Sequence[str]) -> list[str]:
+    """Those of the reasons that are a breach in that check."""
+    listed: Sequence[Mapping[str, Any]] = check.found["reasons"]
+    found = {reason["id"] for reason in listed if reason["level"] == "breach"}
+    return [reason for reason in reasons if reason in found]
+
+
+def why_not(checks: Sequence[Check], acts: Sequence[Act], now: datetime, policy: Policy) -> str:
+    """Why no retraining is due, in words, or "" where it is; the champion's checks and all acts, oldest first."""
+    if not checks:
+        return "nobody has checked it"
+    found = [bool(breaches(check, policy.reasons)) for check in reversed(checks)]
+    in_a_row = next((i for i, is_breach in enumerate(found) if not is_breach), len(found))
+    if in_a_row < policy.checks:
+        return f"the last {in_a_row} checks found what calls for it; {policy.checks} in a row are asked for"
+    if (last := last_retraining(acts)) and now - last < timedelta(days=policy.cooldown):
+        return f"the last one was at {last:%Y-%m-%d %H:%M}; the next may be {policy.cooldown:g} days later"
+    return ""
+
+
+def last_retraining(acts: Sequence[Act]) -> datetime | None:
+    return max((datetime.fromisoformat(act["at"]) for act in retrainings(acts)), default=None)
+
+
+def retrainings(acts: Sequence[Act]) -> list[Act]:
+    """The acts that brought a release trained on production's customers."""
+    return [act for act in acts if "until" in act.get("lineage", {})]
+
+
+def world_since(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None:
+    """From when on customers tell how they leave now; None: as they always did.
+
+    Where the champion's last checks found concept drift, the end of the first cohort that showed it, or the last cohort
+    where that begins sooner: a moment that stays, so that outcomes gather behind it. Else what an earlier retraining
+    went by. Customers of the world before would teach a model what is no longer so.
+    """
+    if found := list(takewhile(lambda check: breaches(check, [CONCEPT]), reversed(checks))):
+        known = found[-1].found["window"]["cohort_end"], found[0].found["window"]["cohort_start"]
+        return min(map(datetime.fromisoformat, known))
+    versions = {name: {act["version"] for act in acts if act["act"] == name} for name in ("refuse", "promote")}
+    failed = versions["refuse"] - versions["promote"]  # a world that taught a worse model was none, or has gone again
+    moments = [act["lineage"]["since"] for act in retrainings(acts) if act["version"] not in failed]
+    return max((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
+
+
+def learned_until(acts: Sequence[Act], champion: str) -> datetime | None:
+    """The champion was trained on production's customers who were answered before then, or on none."""
+    made = [act["lineage"]["until"] for act in retrainings(acts) if act["version"] == champion]
+    return max(map(datetime.fromisoformat, made), default=None)

@@ -1,0 +1,134 @@
+"""The table of a retraining: production's customers whose outcome is known, behind those of the table before."""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Connection, select
+
+from churn.schema import Schema, as_text
+from churn.table import as_texts as as_cells
+from churn.table import typed
+from monitoring.check.realised import selection
+from monitoring.check.snapshot import read_customers
+from monitoring.frames import IDS
+from serve.log.writer import moment_of, predictions
+
+log = logging.getLogger("monitoring.retrain")
+
+
+class Production(NamedTuple):
+    """Customers with an outcome, as texts under schema names, the latest answer of each."""
+
+    table: pd.DataFrame
+    off: float  # how far the known ones' probabilities are from everybody's, in standard deviations
+    new: int  # of them answered since what the champion learned from
+    until: datetime
+
+
+def read_production(
+    connection: Connection, schema: Schema, now: datetime, *,
+    days: float, slice_days: float, delay: float, most: int, min_known: float,
+    since: datetime | None, learned: datetime | None,
+) -> Production:  # fmt: skip
+    """Customers answered in the last `days`, or from `since` on, and at least `delay` days ago.
+
+    Slice by slice, each as long as the check's window, and outcomes count as the check counts them: observed at most
+    `delay` days after the slice's end. So leavers and stayers are known alike, and all had as long to leave. A slice of
+    which less than `min_known` is known does not count: mostly those are the leavers, who alone are reported.
+    """
+    until = now - timedelta(days=delay)
+    begin = max(until - timedelta(days=days), since or datetime.min.replace(tzinfo=now.tzinfo))
+    found, seen, left = [as_texts(connection, schema, pd.DataFrame())], set[str](), most
+    everybody: list[pd.DataFrame] = []
+    for start, end in slices(begin, until, timedelta(days=slice_days)):
+        asked = read_customers(connection, None, start, end, end + timedelta(days=delay))
+        answers = asked.dropna(subset=["churned"])
+        if answers.empty or len(answers) < min_known * len(asked):
+            continue
+        everybody.append(asked)
+        texts = acceptable(as_texts(connection, schema, answers[::-1][:left]), schema)
+        who = texts.index.get_level_values("who")
+        texts = texts[~(who.isin(seen) | who.duplicated())]
+        seen |= {*who}
+        found.append(texts)
+        left -= len(texts)
+    table = pd.concat(found[::-1])
+    new = sum(learned is None or moment_of(name) >= learned for name in table.index.get_level_values("id"))
+    counted = pd.concat(everybody) if everybody else pd.DataFrame({"p": [], "churned": []})
+    off = selection(counted["p"].to_numpy(), counted["churned"].notna().to_numpy())
+    return Production(table.reset_index(drop=True), off, new, until)
+
+
+def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """[start, end) in pieces of that length, the latest first."""
+    while end > start:
+        yield max(start, end - length), end
+        end -= length
+
+
+def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> pd.DataFrame:
+    """The customers of these answers (id, churned) as they were sent, in the texts of a table file.
+
+    The index says who it is, also where the schema has no id, and the answer's id.
+    """
+    sent = dict(_sent(connection, answers["id"].tolist())) if len(answers) else {}
+    rows, who = [], []
+    for name, churned in zip(sent, answers.get("churned", ()), strict=True):
+        customer, features = sent[name]
+        who.append(as_text(customer or name))
+        row: dict[str, Any] = {column.name: features.get(column.name) for column in schema.columns}
+        row[schema.target.name] = bool(churned)
+        if schema.id:
+            row[schema.id.name] = who[-1]
+        if schema.time:
+            row[schema.time.name] = moment_of(name).isoformat()
+        rows.append({key: None if value is None else as_text(value) for key, value in row.items()})
+    index = pd.MultiIndex.from_arrays([who, list(sent)], names=["who", "id"])
+    return pd.DataFrame(rows, index, columns=[part.name for part in schema.parts], dtype="str")
+
+
+def acceptable(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Those of them whom the pipeline takes: it refuses a whole table for one value that the service answers.
+
+    That is a level which the schema does not list, a text that means missing there, what another schema allowed.
+    """
+    is_fit = pd.Series(True, texts.index)
+    if schema.id:
+        is_fit &= as_cells(texts[schema.id.name], schema.missing).notna()
+    for column in schema.columns:
+        cells = as_cells(texts[column.name], schema.missing)
+        values, is_broken = typed(cells, column)
+        is_fit &= ~is_broken & (column.nullable | cells.notna())
+        if column.type == "number":
+            is_fit &= values.isna() | values.between(column.low, column.high)
+        if column.levels is not None:
+            is_fit &= cells.isna() | cells.isin(column.levels)
+    if not is_fit.all():
+        log.warning("%d of %d customers have values that the schema does not allow", (~is_fit).sum(), len(is_fit))
+    return texts[is_fit]
+
+
+def _sent(connection: Connection, ids: list[str]) -> Iterator[tuple[str, tuple[str | None, dict[str, Any]]]]:
+    p = predictions.c
+    for start in range(0, len(ids), IDS):
+        some = ids[start : start + IDS]
+        found = {
+            row.id: (row.customer_id, row.features)
+            for row in connection.execute(select(p.id, p.customer_id, p.features).where(p.id.in_(some)))
+        }
+        yield from ((name, found[name]) for name in some)
+
+
+def joined(before: pd.DataFrame | None, production: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """One table, of the schema's columns alone; a customer who is in both is what production knows of them."""
+    names = [part.name for part in schema.parts]
+    if before is None:
+        return production[names]
+    kept = before.reindex(columns=[name for name in names if name in before])
+    if schema.id and schema.id.name in kept:
+        kept = kept[~kept[schema.id.name].isin(np.asarray(production[schema.id.name]))]
+    return pd.concat([kept, production[names]], ignore_index=True)

@@ -1,0 +1,129 @@
+"""Acts on releases over HTTP, the same as the command line's; and what they came to."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from churn.script import InputError
+from serve.http.json_route import JSONRoute
+from serve.http.middleware import Refused
+from serve.payloads import Acted, Deployed, Mistakes, Refusal
+from serve.releases.acts import releases
+from serve.releases.store import State, Store
+
+WHO = "admin key"  # in the ledger
+GATE = 120  # seconds that a comparison may take
+
+Version = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{12}$", examples=["2f5480987cc2"])]
+Reason = Annotated[str, Field(strict=True, min_length=1, max_length=1000, examples=["better on the test customers"])]
+
+ACTED: dict[int | str, dict[str, Any]] = {
+    401: {"model": Refusal, "description": "Not the admin key"},
+    404: {"model": Refusal, "description": "No such release, or the service has no admin key"},
+    409: {"model": Refusal, "description": "The gate, or the state of things, says no; with the numbers"},
+    413: {"model": Refusal, "description": "The body is too large"},
+    415: {"model": Refusal, "description": "The body is not declared as JSON"},
+    422: {"model": Mistakes, "description": "The body is not JSON, or fields are wrong; they are named"},
+    429: {"model": Refusal, "description": "Too many requests; see Retry-After"},
+}
+
+
+class _Act(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Promote(_Act):
+    version: Version
+    reason: Reason
+    force: Annotated[bool, Field(strict=True, description="also if the gate says no; the ledger keeps that")] = False
+
+
+class Rollback(_Act):
+    reason: Reason
+
+
+class Split(_Act):
+    version: Annotated[Version | None, Field(description="null ends the split")]
+    share: Annotated[float, Field(strict=True, ge=0, le=1, description="of the customers; 0 ends the split")] = 0.0
+    reason: str = ""
+
+
+class Shadow(_Act):
+    version: Annotated[Version | None, Field(description="null ends it")]
+    reason: str = ""
+
+
+def routes(store: Store, log_url: str) -> list[APIRoute]:
+    """GET /releases and POST /admin/*."""
+
+    def deployed() -> Deployed:
+        """The releases, the state and every act that led to it."""
+        return {"state": store.state(), "releases": releases(store), "history": store.history()}
+
+    async def promote(act: Promote, request: Request) -> Acted:
+        """Compared with the champion first, on customers whose outcome is known."""
+        gate = await run_in_threadpool(passed, store, log_url, act.version, act.force)
+        return {"state": await done(store.promote, act.version, act.reason, WHO, gate), "gate": gate}
+
+    async def rollback(act: Rollback, request: Request) -> Acted:
+        """Again, and it is the one before that."""
+        return {"state": await done(store.rollback, act.reason, WHO), "gate": None}
+
+    async def split(act: Split, request: Request) -> Acted:
+        """A customer stays in one arm; a larger share moves customers to the challenger alone."""
+        return {"state": await done(store.split, act.version, act.share, act.reason, WHO), "gate": None}
+
+    async def shadow(act: Shadow, request: Request) -> Acted:
+        """Its scores are logged, and no answer waits for them."""
+        return {"state": await done(store.shadow, act.version, act.reason, WHO), "gate": None}
+
+    shared: dict[str, Any] = {"tags": ["releases"]}
+    open_to_users: dict[str, Any] = {"responses": {401: ACTED[401], 429: ACTED[429]}, "response_model": Deployed}
+    found = [
+        APIRoute("/releases", deployed, methods=["GET"], summary="Who answers, and why", **open_to_users, **shared)
+    ]
+    for path, act, summary in (
+        ("/admin/promote", promote, "Let a release answer"),
+        ("/admin/rollback", rollback, "Let the champion before this one answer again"),
+        ("/admin/split", split, "Let a challenger answer a share of the customers"),
+        ("/admin/shadow", shadow, "Let a release score what others answer"),
+    ):
+        documented: dict[str, Any] = {"response_model": Acted, "responses": ACTED, "summary": summary, **shared}
+        found.append(JSONRoute(path, act, methods=["POST"], **documented))
+    return found
+
+
+async def done(act: Callable[..., State], *arguments: Any) -> State:
+    """What the act left; whatever it refuses is an answer."""
+    try:
+        return await run_in_threadpool(act, *arguments)
+    except InputError as error:
+        raise refused(str(error)) from None
+
+
+def passed(store: Store, log_url: str, version: str, force: bool) -> dict[str, Any]:
+    """What the gate says, from a process of its own: it takes all of a core and the memory of several workers."""
+    places = {"CHURN_RELEASES": str(store.where), "CHURN_LOG_URL": log_url}
+    command = [sys.executable, "-m", "serve.releases", "gate", version, "--json", *(["--force"] if force else [])]
+    options: dict[str, Any] = {"env": os.environ | places, "capture_output": True, "text": True, "timeout": GATE}
+    try:
+        said = subprocess.run(command, check=False, **options)
+    except subprocess.TimeoutExpired:
+        raise refused(f"the comparison takes longer than {GATE} seconds; promote by python -m serve.releases") from None
+    if said.returncode:
+        words = [line.removeprefix("serve.releases: ") for line in said.stderr.splitlines()] or ["it did not say why"]
+        raise refused("; ".join(words))
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
+def refused(words: str) -> Refused:
+    return Refused(404 if "has no release" in words else 409, "act", words)

@@ -1,0 +1,241 @@
+"""The gate of a promotion: the candidate against the champion, on the same customers, whose outcomes are known.
+
+Those are the candidate's held-out customers, whom it never saw (the champion may have, which can only help the
+champion), and production's customers whose outcome came in after the candidate did. Where it learned from production,
+those count who were answered since: of the others outcomes come in every month, and it may know them.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import NormalDist
+from typing import Annotated, Any, NamedTuple, cast
+
+import numpy as np
+from pydantic import Field
+from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import TypedDict
+
+from churn.features import add_features
+from churn.params import read_params, read_section
+from churn.profit import profit
+from churn.scorer import Scorer
+from churn.scores import LOSSES, Weighted, Weights, resamples, total
+from churn.script import InputError, rounded
+from serve.log.outcomes import labelled
+from serve.log.writer import connect, first_line
+from serve.releases.store import Store
+
+ERROR = 0.05  # of a one-sided bound
+FEW, RARE = 30, 5  # a slice with fewer customers, or fewer of an outcome, says nothing
+
+Positive = Annotated[float, Field(ge=0)]
+
+
+class Margins(TypedDict):
+    """How much worse a candidate may be."""
+
+    roc_auc: Positive
+    average_precision: Positive
+    brier: Positive
+    profit: Positive  # per customer
+
+
+class Table(NamedTuple):
+    """Customers and what became of them."""
+
+    columns: Mapping[str, np.ndarray]  # as Scorer.columns gives them, (n,) each
+    churned: np.ndarray  # (n,) in {0, 1}
+
+
+class Side:
+    """What one release says of a table's customers."""
+
+    def __init__(self, scorer: Scorer, table: Table, money: Mapping[str, float]):
+        p = scorer.score(table.columns)
+        threshold = scorer.release.card["threshold"]["value"]
+        self.earned = profit(table.churned, p >= threshold, **money)
+        self.weighted, self.churned, self.p = Weighted(table.churned, p), table.churned, p
+
+    def measures(self, w: Weights) -> dict[str, np.ndarray]:
+        """(b,) each; the keys of Margins."""
+        ranking = self.weighted.ranking(w)
+        return {
+            **{name: ranking[name] for name in ("roc_auc", "average_precision", "brier")},
+            "profit": total(w, self.earned) / w.sum(axis=1),
+        }
+
+    def within(self, inside: np.ndarray) -> Weighted:
+        return Weighted(self.churned[inside], self.p[inside])
+
+
+def judge(
+    champion: Scorer,
+    candidate: Scorer,
+    tables: Mapping[str, Table],
+    money: Mapping[str, float],
+    slices: Sequence[str],
+    *,
+    margins: Margins,
+    slice_margin: Positive,
+    min_outcomes: Annotated[int, Field(ge=30)],
+    resamples: Annotated[int, Field(ge=100)],
+    seed: Annotated[int, Field(ge=0)],
+) -> dict[str, Any]:
+    """Whether the candidate passes, and every number it was asked for.
+
+    A measure passes where the one-sided 95 % bound of its paired difference, by bootstrap, is no worse than its margin:
+    non-inferiority, and as all must pass no correction for their number is called for (Berger 1982,
+    "Multiparameter Hypothesis Testing and Acceptance Sampling"). A slice fails where its ROC AUC is lower by more than
+    slice_margin and the difference is significant at 5 % over all slices (Bonferroni).
+    """
+    found: list[dict[str, Any]] = []
+    worse: list[dict[str, Any]] = []
+    looked_at, reasons = {}, []
+    for name, table in tables.items():
+        n, churners = len(table.churned), int(table.churned.sum())
+        looked_at[name] = n
+        enough = FEW if name == "test" else min_outcomes
+        if n < enough or not RARE <= churners <= n - RARE:
+            if name == "test":
+                reasons.append(f"test: {n} customers, {churners} of them churned, are too few to compare on")
+            continue
+        sides = Side(champion, table, money), Side(candidate, table, money)
+        found += [{"data": name, **row} for row in differences(*sides, margins, resamples, seed)]
+        groups = levels({**table.columns, **add_features(table.columns, candidate.features)}, slices)
+        worse += [{"data": name, **row} for row in worse_slices(*sides, groups, slice_margin, resamples, seed)]
+    reasons += [in_words(row) for row in found if not row["passed"]]
+    reasons += [
+        f"{row['data']}: {row['slice']} (n = {row['n']}) ranks clearly worse, ROC AUC {row['difference']:+.4f}, "
+        f"at best {row['high']:+.4f}"
+        for row in worse
+    ]
+    return {
+        "passed": not reasons,
+        "champion": champion.release.version,
+        "candidate": candidate.release.version,
+        "customers": looked_at,
+        "reasons": reasons,
+        "measures": rounded(found, 6),
+        "slices_worse": rounded(worse, 6),
+    }
+
+
+def differences(champion: Side, candidate: Side, margins: Margins, b: int, seed: int) -> Iterator[dict[str, Any]]:
+    """A row for each measure; bound is the worst that the difference may be, as the data has it."""
+    n = len(champion.churned)
+    before, after = (side.measures(np.ones((1, n))) for side in (champion, candidate))
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in margins}
+    for w in resamples(n, b, seed):
+        ours, theirs = candidate.measures(w), champion.measures(w)
+        for name in margins:
+            drawn[name].append(ours[name] - theirs[name])
+    allowed = cast(Mapping[str, float], margins)
+    for name, margin in allowed.items():
+        gaps, is_loss = np.concatenate(drawn[name]), name in LOSSES
+        bound = float(np.nanquantile(gaps, 1 - ERROR if is_loss else ERROR))
+        yield {
+            "measure": name,
+            "champion": float(before[name][0]),
+            "candidate": float(after[name][0]),
+            "difference": float(after[name][0] - before[name][0]),
+            "bound": bound,
+            "margin": margin if is_loss else -margin,
+            "passed": bool(bound <= margin if is_loss else bound >= -margin),
+        }
+
+
+def levels(columns: Mapping[str, np.ndarray], slices: Sequence[str]) -> dict[str, np.ndarray]:
+    """Words for each level of those columns -> (n,) who is in it; columns that are not there are left out."""
+    found: dict[str, np.ndarray] = {}
+    for name in slices:
+        if name in columns:
+            texts = np.array([str(value) for value in columns[name]], dtype=object)
+            found |= {f"{name} = {level}": texts == level for level in sorted({*texts} - {"None", "nan"})}
+    return found
+
+
+def worse_slices(
+    champion: Side, candidate: Side, groups: Mapping[str, np.ndarray], margin: float, b: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """The slices whose customers the candidate ranks clearly worse."""
+    told = {
+        name: inside
+        for name, inside in groups.items()
+        if inside.sum() >= FEW and RARE <= champion.churned[inside].sum() <= inside.sum() - RARE
+    }
+    for name, inside in told.items():
+        before, after, n = champion.within(inside), candidate.within(inside), int(inside.sum())
+
+        def gap(w: Weights, before: Weighted = before, after: Weighted = after) -> np.ndarray:
+            return after.ranking(w)["roc_auc"] - before.ranking(w)["roc_auc"]
+
+        difference = float(gap(np.ones((1, n)))[0])
+        if difference >= -margin:
+            continue
+        deviation = float(np.nanstd(np.concatenate([gap(w) for w in resamples(n, b, seed)])))
+        high = difference + NormalDist().inv_cdf(1 - ERROR / len(told)) * deviation
+        if high < 0 and not math.isnan(high):
+            yield {"slice": name, "n": n, "difference": difference, "high": high}
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['data']}: {row['measure']} {row['candidate']:.4f} against {row['champion']:.4f}, "
+        f"{row['difference']:+.4f}, may be {row['bound']:+.4f}; allowed is {row['margin']:+.4f}"
+    )
+
+
+def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
+    """What the gate says of a release of the store; with no champion there is nothing to compare with."""
+    champion = store.state()["champion"]
+    candidate = Scorer.open(store.bundle(version))
+    if champion in (None, version):
+        return {"passed": True, "champion": champion, "candidate": version, "reasons": []}
+    knobs = read_params("gate", judge)
+    held_out = candidate.release.holdout()
+    tables = {
+        "test": ([line["customer"] for line in held_out], [line["churned"] for line in held_out]),
+        "production": from_production(log_url, *added(store, version)),
+    }
+    ready = {
+        name: Table(candidate.columns(customers), np.array(churned, dtype="int64"))
+        for name, (customers, churned) in tables.items()
+    }
+    slices = read_section("evaluate")["slices"]
+    return judge(Scorer.open(store.bundle(champion)), candidate, ready, read_section("profit"), slices, **knobs)
+
+
+def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, Any]:
+    """What the gate says of a release that passes it, or is forced past it; else an InputError with the numbers."""
+    try:
+        found = check(store, version, log_url)
+    except InputError as error:
+        if not force:
+            raise
+        found = {"passed": False, "champion": store.state()["champion"], "candidate": version, "reasons": [str(error)]}
+    if not found["passed"] and not force:
+        raise InputError("\n".join([f"{version} does not pass the gate; --force overrides it", *found["reasons"]]))
+    return found | {"forced": not found["passed"]}
+
+
+def added(store: Store, version: str) -> tuple[datetime, datetime | None]:
+    """When the release came into the store, and before when those of production were answered whom it learned from."""
+    for act in store.history():
+        if act["act"] == "add" and act["version"] == version:
+            until = act.get("lineage", {}).get("until")
+            return datetime.fromisoformat(act["at"]), datetime.fromisoformat(until) if until else None
+    raise InputError(f"the ledger does not know when {version} came, as its adding was cut short; add it again")
+
+
+def from_production(log_url: str, since: datetime, learned: datetime | None) -> tuple[list[dict[str, Any]], list[bool]]:
+    engine = connect(log_url)
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
+        return [], []  # nobody was answered yet
+    try:
+        return labelled(engine, since, learned)
+    except SQLAlchemyError as error:
+        raise InputError(f"the log's outcomes can't be read: {first_line(error)}; --force promotes unseen") from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,341 @@
+"""The store of deployed releases: bundles in folders named by version, a ledger of every act, and what it comes to.
+
+An act is one file of the ledger, numbered, written whole and never again: a crash leaves the state before or after it.
+The state file says the same as the last act, for a quick look; where it does not, the ledger counts.
+"""
+
+import getpass
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict  # pydantic asks for this one on Python 3.11
+
+from churn.release import Release, ReleaseError, open_release
+from churn.schema import Schema
+from churn.scorer import Scorer
+from churn.script import InputError
+from serve.releases.storage import files_at
+
+log = logging.getLogger("serve.store")
+
+STATE = "state.json"
+LEDGER = "ledger"  # a folder: 00000001.json is the first act
+ACT = re.compile(r"[0-9]{8}\.json")
+PARTS = {"at", "who", "act", "version", "reason", "state"}
+TRIES = 20  # to be the next in the ledger, where there is no lock
+
+
+class State(TypedDict):
+    """Who answers, by version."""
+
+    champion: str | None
+    previous: str | None  # whom a rollback brings back
+    challenger: str | None  # who answers `share` of the customers
+    share: float  # in [0, 1]
+    shadow: str | None  # who scores what others answer
+
+
+EMPTY = State(champion=None, previous=None, challenger=None, share=0.0, shadow=None)
+
+Change = Callable[[State], State | None]  # what an act makes of the state; None: it is so already
+
+
+class Store:
+    """The releases at `where`, a folder or a URL of object storage. People who act at once act one after the other."""
+
+    def __init__(self, where: str | Path):
+        self.where, self.files = where, files_at(where)
+        self._acts: dict[str, dict[str, Any]] = {}  # read once: no act is ever written again
+
+    @property
+    def versions(self) -> list[str]:
+        return self.files.bundles()
+
+    def bundle(self, version: str) -> Path:
+        """The folder of a release, on this machine."""
+        if version not in (known := self.versions):
+            raise InputError(f"{self.where} has no release {version!r}; it has {known}")
+        return self.files.bundle(version)
+
+    def champion(self) -> Path:
+        """The folder of the release that answers."""
+        version = self.state()["champion"]
+        if version is None:
+            raise InputError(f"{self.where} has no champion; make one with: make serve")
+        return self.bundle(version)
+
+    def position(self) -> str:
+        """The last act's name, which changes with every act."""
+        return next(reversed(self._names()), "")
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every act, the oldest first: at, who, act, version, reason, the state it left; a promotion's gate too."""
+        names = self._names()
+        expected = map(act_name, range(1, len(names) + 1))
+        if lacking := next((wanted for wanted, name in zip(expected, names, strict=True) if name != wanted), None):
+            raise InputError(f"{self.where}/{LEDGER} lacks {lacking}; restore the file")
+        return [self._act(name) for name in names]
+
+    def added(self, versions: Iterable[str]) -> dict[str, datetime]:
+        """When these releases came, as far as the ledger says; read from its end, where those are that answer."""
+        sought, found = set(versions), {}
+        for name in reversed(self._names()):
+            if not sought:
+                break
+            act = self._act(name)
+            if act["act"] == "add" and act["version"] in sought:
+                sought.remove(act["version"])
+                found[act["version"]] = datetime.fromisoformat(act["at"])
+        return found
+
+    def state(self) -> State:
+        """What the last act left; a state file that says otherwise is reported and put right."""
+        if self._is_written(state := self._last()):
+            return state
+        # whoever is between an act and its state file is waited for
+        with suppress(InputError, OSError), self.files.alone():
+            if not self._is_written(state := self._last()):
+                log.warning("%s/%s is not what the last act left; the ledger's %s counts", self.where, STATE, state)
+                self._write(state)
+        return state
+
+    def add(self, bundle: Path, reason: str, who: str = "", lineage: Mapping[str, Any] | None = None) -> str:
+        """Copy a bundle that verifies into the store; its version. A copy that is there and whole stays as it is.
+
+        Its lineage is kept in the ledger: the commit that made it, and whatever else tells where it comes from.
+        """
+        release = Scorer.open(bundle).release
+        version = release.version
+
+        def check(copy: Path) -> None:
+            if Scorer.open(copy).release.version != version:
+                raise ReleaseError(f"release {bundle} changed while it was copied; add it again")
+
+        def change(state: State) -> State | None:
+            if version not in self.versions or not self._is_whole(version):
+                self._fits(release, state)
+                self.files.put(bundle, version, check)
+            is_told = any(act["act"] == "add" and act["version"] == version for act in self.history())
+            return None if is_told else state
+
+        self._do("add", version, reason, who, change, **_given(lineage=lineage))
+        return version
+
+    def promote(self, version: str, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
+        """Let that release answer. `gate` is what it passed, against the champion that must still be there."""
+        Scorer.open(self.bundle(version))
+
+        def change(state: State) -> State | None:
+            if state["champion"] == version:
+                return None
+            if gate and gate["champion"] != state["champion"]:
+                raise InputError(f"{state['champion']} became champion meanwhile; try again")
+            return _led_by(version, state["champion"], state)
+
+        return self._do("promote", version, reason, who, change, **_given(gate=gate))
+
+    def rollback(self, reason: str, who: str = "") -> State:
+        """Let the champion before this one answer again. Again, and it is the one before that."""
+
+        def change(state: State) -> State:
+            champions: list[str] = []
+            for act in self.history():
+                if act["act"] == "promote":
+                    champions.append(act["version"])
+                elif act["act"] == "rollback":
+                    champions.pop()
+            if len(champions) < 2:
+                raise InputError(f"{self.where} has no earlier champion; promote one of {self.versions}")
+            version = champions[-2]
+            Scorer.open(self.bundle(version))
+            return _led_by(version, champions[-3] if len(champions) > 2 else None, state)
+
+        return self._do("rollback", None, reason, who, change)
+
+    def refuse(self, version: str, reason: str, gate: Mapping[str, Any], who: str = "") -> State:
+        """Write down that the gate said no; nobody answers otherwise."""
+        return self._do("refuse", version, reason, who, lambda state: state, gate=gate)
+
+    def split(
+        self, version: str | None, share: float, reason: str, who: str = "", gate: Mapping[str, Any] | None = None
+    ) -> State:
+        """Let that release answer `share` of the customers, the same ones always; None, or a share of 0, ends it."""
+        if not 0 <= share <= 1:
+            raise InputError(f"the share is {share:g}; expected 0 to 1")
+        if version is None or share == 0:
+            return self._do("split", None, reason, who, _undivided)
+
+        def change(state: State) -> State | None:
+            self._beside_champion(version, state)
+            shadow = None if state["shadow"] == version else state["shadow"]
+            return _unless_so(state, {**state, "challenger": version, "share": share, "shadow": shadow})
+
+        return self._do("split", version, reason, who, change, **_given(gate=gate))
+
+    def shadow(self, version: str | None, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
+        """Let that release score what others answer; None ends it."""
+
+        def change(state: State) -> State | None:
+            if version:
+                self._beside_champion(version, state)
+                if state["challenger"] == version:
+                    raise InputError(f"{version} is the challenger; end that first: split off")
+            return _unless_so(state, {**state, "shadow": version})
+
+        return self._do("shadow", version, reason, who, change, **_given(gate=gate))
+
+    def abort(self, reason: str, who: str = "", challenger: str | None = None) -> State:
+        """End a split that does harm: of that challenger, or whoever it is."""
+
+        def change(state: State) -> State | None:
+            return None if challenger not in (None, state["challenger"]) else _undivided(state)
+
+        return self._do("abort", None, reason, who, change)
+
+    def _beside_champion(self, version: str, state: State) -> None:
+        if state["champion"] in (None, version):
+            raise InputError(f"the champion is {state['champion']}; it takes another release to go with it")
+        Scorer.open(self.bundle(version))
+
+    def _fits(self, release: Release, state: State) -> None:
+        """Refuse a release that takes other customers than those that are here."""
+        others = [version for version in self.versions if version != release.version]
+        for first in sorted(others, key=lambda version: version != state["champion"]):
+            with suppress(InputError):  # one that is damaged says nothing, and may be why another is added
+                here, there = asks(open_release(self.bundle(first)).schema), asks(release.schema)
+                break
+        else:
+            return
+        if other := sorted(name for name in here | there if here.get(name) != there.get(name)):
+            said = "; ".join(
+                f"{name}: {here.get(name, 'not there')}, now {there.get(name, 'not there')}" for name in other
+            )
+            raise ReleaseError(
+                f"release {release.version} takes other customers than {first} ({said}); "
+                "keep it in a store of its own, with CHURN_RELEASES"
+            )
+
+    def _is_whole(self, version: str) -> bool:
+        try:
+            Scorer.open(self.files.bundle(version))
+        except InputError as error:
+            log.warning("%s; it is replaced", error)
+            return False
+        return True
+
+    def _do(self, act: str, version: str | None, reason: str, who: str, change: Change, **more: Any) -> State:
+        for _ in range(TRIES):
+            with self.files.alone():
+                names = self._names()
+                before: State = self._act(names[-1])["state"] if names else EMPTY
+                if (after := change(before)) is None:
+                    return before
+                ended = before["shadow" if act == "shadow" else "challenger"]
+                with suppress(FileExistsError):
+                    named = version or (after["champion"] if act == "rollback" else ended)
+                    # the number behind what was read: where there is no lock, it is taken if somebody was faster
+                    self._append(int(names[-1][:8]) + 1 if names else 1, act, named, reason, who, after, **more)
+                    return after
+        raise InputError(f"{self.where}: others act all the time; try again")
+
+    def _append(
+        self, number: int, act: str, version: str | None, reason: str, who: str, state: State, **more: Any
+    ) -> None:
+        """Write the act down, then what it comes to."""
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        entry = {
+            "at": at,
+            "who": printable(who or user()),
+            "act": act,
+            "version": version,
+            "reason": printable(reason),
+            "state": state,
+            **more,
+        }
+        self.files.create(f"{LEDGER}/{act_name(number)}", json.dumps(entry, indent=1).encode() + b"\n")
+        try:
+            self._write(state)
+        except (InputError, OSError) as error:  # the act is done: who is told that it failed does it twice
+            log.warning("%s/%s can't be written, the ledger counts: %s", self.where, STATE, error)
+
+    def _names(self) -> list[str]:
+        """Acts alone: an editor's copy beside one is none."""
+        return [name for name in self.files.names(LEDGER) if ACT.fullmatch(name)]
+
+    def _act(self, name: str) -> dict[str, Any]:
+        if name not in self._acts:
+            try:
+                act = json.loads(self.files.read(f"{LEDGER}/{name}"))
+            except ValueError as error:
+                raise InputError(f"{self.where}/{LEDGER}/{name} is not JSON: {error}; restore the file") from None
+            if not (
+                isinstance(act, dict)
+                and act.keys() >= PARTS
+                and isinstance(act["state"], dict)
+                and EMPTY.keys() == act["state"].keys()
+            ):
+                raise InputError(f"{self.where}/{LEDGER}/{name} is no act; restore the file")
+            self._acts[name] = act
+        return self._acts[name]
+
+    def _last(self) -> State:
+        name = self.position()
+        state: State = self._act(name)["state"] if name else EMPTY
+        return state
+
+    def _is_written(self, state: State) -> bool:
+        try:
+            return bool(json.loads(self.files.read(STATE)) == state)
+        except FileNotFoundError:
+            return state == EMPTY
+        except (ValueError, OSError):
+            return False
+
+    def _write(self, state: State) -> None:
+        self.files.replace(STATE, json.dumps(state, indent=2).encode() + b"\n")
+
+
+def act_name(number: int) -> str:
+    return f"{number:08d}.json"
+
+
+def _given(**parts: Any) -> dict[str, Any]:
+    return {name: value for name, value in parts.items() if value}
+
+
+def _led_by(version: str, previous: str | None, state: State) -> State:
+    """A new champion ends the split, whose other side it was; the shadow goes on, unless it is the one."""
+    shadow = None if state["shadow"] == version else state["shadow"]
+    return State(champion=version, previous=previous, challenger=None, share=0.0, shadow=shadow)
+
+
+def _undivided(state: State) -> State | None:
+    return _unless_so(state, {**state, "challenger": None, "share": 0.0})
+
+
+def _unless_so(before: State, after: State) -> State | None:
+    return None if after == before else after
+
+
+def asks(schema: Schema) -> dict[str, str]:
+    """What a request must hold, whatever ranges and levels are allowed."""
+    return {column.name: f"{column.type}{', may be missing' if column.nullable else ''}" for column in schema.columns}
+
+
+def printable(text: str) -> str:
+    """The text without halves of characters, as an argument of another encoding has them: no answer can hold one."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        return f"uid {os.getuid()}"

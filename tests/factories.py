@@ -1,0 +1,87 @@
+"""A service to watch, without one running: its log and its ledger, written straight into a folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, insert
+
+from serve.log.writer import connect, create_tables, first_id, outcomes, predictions
+from serve.releases.store import LEDGER, act_name
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+THRESHOLD = 0.33
+
+
+def state(**parts: Any) -> dict[str, Any]:
+    return {"champion": "old", "previous": None, "challenger": None, "share": 0.0, "shadow": None} | parts
+
+
+def act(name: str, hours: float, **parts: Any) -> dict[str, Any]:
+    """An act at START plus `hours`, and the state that it left."""
+    at = (START + timedelta(hours=hours)).isoformat()
+    return {"at": at, "who": "me", "act": name, "version": "new", "reason": "test", "state": state(**parts)}
+
+
+def write_ledger(folder: Path, acts: Sequence[Mapping[str, Any]]) -> None:
+    (folder / LEDGER).mkdir(exist_ok=True)
+    for number, act in enumerate(acts, 1):
+        (folder / LEDGER / act_name(number)).write_text(json.dumps(act))
+    (folder / "state.json").write_text(json.dumps(acts[-1]["state"]))
+
+
+def empty_log(folder: Path) -> Engine:
+    engine = connect(f"sqlite:///{folder / 'log.db'}")
+    create_tables(engine)
+    return engine
+
+
+_number = iter(range(10**9))
+
+
+def prediction(hours: float, customer: str | None, arm: str, p: float = 0.5, **other: Any) -> dict[str, Any]:
+    at, number = START + timedelta(hours=hours), next(_number)
+    row = {
+        "id": f"{first_id(at)}{number:018x}",
+        "request_id": f"request-{number}",
+        "at": at,
+        "customer_id": customer,
+        "features": {},
+        "churn_probability": float(p),
+        "prediction": "churn" if p >= THRESHOLD else "no_churn",
+        "threshold": THRESHOLD,
+        "model_version": "old" if arm == "champion" else "new",
+        "arm": arm,
+        "latency_ms": 1.0,
+    }
+    return row | other
+
+
+def outcome(hours: float, churned: bool, *, customer: str = "", request: str = "") -> dict[str, Any]:
+    at = START + timedelta(hours=hours)
+    return {
+        "customer_id": customer, "request_id": request, "observed_at": at, "churned": churned, "received_at": at,
+    }  # fmt: skip
+
+
+def fill(engine: Engine, rows: list[dict[str, Any]], known: list[dict[str, Any]]) -> None:
+    with engine.begin() as connection:
+        for table, content in ((predictions, rows), (outcomes, known)):
+            if content:
+                connection.execute(insert(table), content)
+
+
+def customers(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) each: how likely n customers are to leave, a fifth of them, and whether they do."""
+    rng = np.random.default_rng(seed)
+    p = rng.beta(0.7, 2.5, n)
+    return p, rng.random(n) < p
+
+
+def guessed(p: np.ndarray, noise: float, seed: int) -> np.ndarray:
+    """A model's probabilities: the true ones, off by so much on the scale of log odds."""
+    odds = np.log(p / (1 - p)) + noise * np.random.default_rng(seed).standard_normal(len(p))
+    return 1 / (1 + np.exp(-odds))

@@ -1,0 +1,190 @@
+"""The shadow report: which predictions are pairs, and what it says of them."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sqlalchemy import Engine
+
+from churn.params import read_section
+from churn.scores import scores
+from churn.script import InputError, as_json
+from monitoring import shadow
+from monitoring.shadow import Shadow, compared, rank_correlation, read_pairs, running
+from tests.conftest import ROOT
+from tests.factories import (
+    START,
+    THRESHOLD,
+    act,
+    customers,
+    empty_log,
+    fill,
+    guessed,
+    outcome,
+    prediction,
+    write_ledger,
+)
+
+MONEY = read_section("profit", ROOT / "params.yaml")
+SHADOW = Shadow("new", "old", START)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return empty_log(tmp_path)
+
+
+def read(engine: Engine) -> tuple[int, int, pd.DataFrame]:
+    with engine.connect() as connection:
+        return read_pairs(connection, SHADOW)
+
+
+def pair(hours: float, customer: str | None, p: float, q: float, request: str, arm: str = "champion") -> list[dict]:
+    answered = prediction(hours, customer, arm, p, request_id=request)
+    return [answered, prediction(hours, customer, "shadow", q, request_id=request)]
+
+
+def fill_pairs(engine: Engine, n: int, noise: tuple[float, float]) -> None:
+    """n customers, asked about once, every second one with an outcome; answer and shadow are off by their noise."""
+    p, churned = customers(n, seed=1)
+    answered, shadowed = guessed(p, noise[0], 2), guessed(p, noise[1], 3)
+    rows = [pair(1 + i / n, f"c{i}", a, s, f"r{i}") for i, (a, s) in enumerate(zip(answered, shadowed, strict=True))]
+    known = [outcome(5, bool(y), customer=f"c{i}") for i, y in enumerate(churned) if i % 2]
+    fill(engine, [row for both in rows for row in both], known)
+
+
+def test_a_shadow_is_read_from_when_it_and_the_champion_are_what_they_are() -> None:
+    acts = [act("shadow", 1, shadow="new"), act("split", 2, shadow="new", challenger="x", share=0.1)]
+    assert running(acts) == Shadow("new", "old", START + timedelta(hours=1))
+    assert running([*acts, act("promote", 3, shadow="new", champion="x")]).since == START + timedelta(hours=3)
+    for ended in ([], [*acts, act("shadow", 4)]):
+        with pytest.raises(InputError, match="no shadow is running"):
+            running(ended)
+
+
+def test_pairs_are_of_one_request_and_one_customer(engine: Engine) -> None:
+    rows = [
+        *pair(-1, "before", 0.1, 0.9, "r0"),
+        *pair(1, "a", 0.2, 0.8, "r1"),
+        *pair(2, "a", 0.3, 0.7, "r2"),  # a again: a pair, and no other customer
+        *pair(3, "b", 0.4, 0.6, "same"),
+        *pair(4, "c", 0.1, 0.5, "same", "challenger"),  # a client that gives all its requests one name
+        *pair(5, None, 0.2, 0.2, "r3"),
+        *pair(6, None, 0.3, 0.3, "r4"),
+        prediction(7, "d", "champion", request_id="alone"),
+        prediction(7, "d", "shadow", request_id="answered by nobody"),
+        prediction(7, "d", "shadow", request_id="alone", model_version="third"),
+    ]
+    fill(engine, rows, [outcome(9, True, customer="a"), outcome(9, False, request="r4")])
+    answered, pairs, found = read(engine)
+    assert (answered, pairs) == (7, 6)
+    assert found["p_answered"].tolist() == [0.2, 0.4, 0.1, 0.2, 0.3]
+    assert found["p_shadow"].tolist() == [0.8, 0.6, 0.5, 0.2, 0.3]
+    assert found["flagged_answered"].tolist() == [0, 1, 0, 0, 0]
+    assert found["flagged_shadow"].tolist() == [1, 1, 1, 0, 0]
+    assert found["churned"].fillna(-1).tolist() == [1, -1, -1, -1, 0]
+
+
+def test_the_report_says_how_much_two_models_differ(engine: Engine) -> None:
+    fill_pairs(engine, 2000, (1.5, 0.1))
+    answered, pairs, frame = read(engine)
+    found = compared(answered, pairs, frame, MONEY, 100, 42)
+    p, q = frame["p_answered"].to_numpy(), frame["p_shadow"].to_numpy()
+    assert (found["scored"], found["customers"]) == (1, 2000)
+    assert found["spearman"] == pytest.approx(stats.spearmanr(p, q).statistic)
+    assert found["decisions"]["only_shadow"] == ((q >= THRESHOLD) & (p < THRESHOLD)).sum()
+    assert sum(found["decisions"].values()) == 2000
+    assert (
+        found["changed_low"] < found["changed"] == ((q >= THRESHOLD) != (p >= THRESHOLD)).mean() < found["changed_high"]
+    )
+    assert found["mean_difference"] == pytest.approx((q - p).mean())
+    assert found["difference_90"] == pytest.approx(np.quantile(np.abs(q - p), 0.9))
+    outcomes, known = found["outcomes"], frame.dropna()
+    for side in ("answered", "shadow"):
+        peer = scores(known["churned"].to_numpy(), known[f"p_{side}"].to_numpy())
+        assert {key: outcomes[f"{key}_{side}"] for key in ("roc_auc", "brier")} == pytest.approx(
+            {key: peer[key] for key in ("roc_auc", "brier")}
+        )
+    assert outcomes["labelled"] == 1000
+    assert outcomes["roc_auc_difference_low"] > 0
+    assert outcomes["brier_difference_high"] < 0
+    # the customers are the same: what makes one resample easy makes it easy for both
+    apart = sum((outcomes[f"roc_auc_{s}_high"] - outcomes[f"roc_auc_{s}_low"]) ** 2 for s in ("answered", "shadow"))
+    assert outcomes["roc_auc_difference_high"] - outcomes["roc_auc_difference_low"] < np.sqrt(apart)
+
+
+def test_a_model_beside_itself_differs_in_nothing(engine: Engine) -> None:
+    fill(engine, [row for i in range(20) for row in pair(1, f"c{i}", i / 20, i / 20, f"r{i}")], [])
+    found = compared(*read(engine), MONEY, 100, 42)
+    assert found["spearman_low"] == found["spearman"] == pytest.approx(1)
+    assert (found["changed"], found["difference_max"]) == (0, 0)
+    assert found["outcomes"]["labelled"] == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=40))
+def test_the_rank_correlation_is_scipy_s_with_ties(rows: list[tuple[int, int]]) -> None:
+    a, b = (pd.Series(side, dtype="float64") for side in zip(*rows, strict=True))
+    found = rank_correlation(a, b)
+    if a.nunique() < 2 or b.nunique() < 2:
+        assert np.isnan(found["spearman"])
+        return
+    assert found["spearman"] == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert -1 <= found["spearman_low"] <= found["spearman"] + 1e-12
+    assert found["spearman"] - 1e-12 <= found["spearman_high"] <= 1
+    assert rank_correlation(b, -a)["spearman_low"] == pytest.approx(-found["spearman_high"])
+
+
+def test_nine_intervals_in_ten_hold_the_true_rank_correlation() -> None:
+    rng, true = np.random.default_rng(0), 6 / np.pi * np.arcsin(0.8 / 2)  # of normals that correlate by .8
+    held = 0
+    for _ in range(300):
+        a, b = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 80).T
+        found = rank_correlation(pd.Series(a), pd.Series(b))
+        held += found["spearman_low"] <= true <= found["spearman_high"]
+    assert 0.91 <= held / 300 <= 0.99
+
+
+def test_an_empty_window_is_told_as_one(engine: Engine) -> None:
+    found = compared(*read(engine), MONEY, 100, 42)
+    assert json.loads(as_json(found))["scored"] is None
+    told = shadow.table(found | {"shadow": "new", "champion": "old", "since": START.isoformat()})
+    assert "0 of 0 answered requests" in told
+
+
+@pytest.fixture
+def command(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call the command on the log and the ledger in tmp_path."""
+    monkeypatch.chdir(ROOT)  # params.yaml
+    monkeypatch.setenv("CHURN_RELEASES", str(tmp_path))
+    monkeypatch.delenv("CHURN_LOG_URL", raising=False)
+
+    def call(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["monitoring.shadow", *words])
+        shadow.main()
+
+    return call
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_the_command_tells_people_and_programs(
+    words: list[str], command: Callable[..., None], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="no shadow is running"):
+        command(*words)
+    write_ledger(tmp_path, [act("promote", -1), act("shadow", 0, shadow="new")])
+    fill_pairs(engine, 200, (1.0, 0.5))
+    command(*words)
+    said = capsys.readouterr().out
+    if words:
+        assert json.loads(said)["outcomes"]["labelled"] == 100
+    else:
+        assert "200 of 200 answered requests" in said
+        assert "100 outcomes" in said

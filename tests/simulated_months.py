@@ -1,0 +1,51 @@
+"""Months of the simulated operator as a release sees them: what the monitoring is measured on."""
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from churn.release import REFERENCE
+from churn.scorer import Scorer
+from demo.world import sent
+from monitoring.check.snapshot import as_columns
+from monitoring.check.snapshot_files import Snapshot
+from serve.log.writer import first_id
+from tests.factories import fill, prediction
+
+
+def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snapshot:
+    """A snapshot of a month whose outcomes are all known."""
+    rows = sent(scorer.release.schema, customers)
+    p = scorer.probabilities(rows)
+    flagged = (p >= scorer.release.card["threshold"]["value"]).astype("float64")
+    answers = pd.DataFrame({"p": p, "flagged": flagged})
+    day = dict.fromkeys(("start", "end", "cohort_start", "cohort_end"), "2026-03-01T00:00:00+00:00")
+    return Snapshot(
+        {"model_version": scorer.release.version, **day},
+        answers,
+        answers.assign(churned=(customers["churned"] == "Yes").astype("float64")),
+        as_columns(rows[:sample], scorer.release.schema).assign(churn_probability=p[:sample]),
+        pd.read_parquet(scorer.release.folder / REFERENCE),
+        scorer.release.card,
+    )
+
+
+def log_month(engine: Engine, scorer: Scorer, customers: pd.DataFrame, begin: datetime, known: bool = True) -> None:
+    """Write answers to these customers, evenly spread over 28 days, and where `known` what became of them within the
+    month: leavers are known on the day they leave, all others at the end of the month."""
+    rows, version = sent(scorer.release.schema, customers), scorer.release.version
+    step, threshold = timedelta(days=28) / len(rows), scorer.release.card["threshold"]["value"]
+    answers, found = [], []
+    for i, (row, p) in enumerate(zip(rows, scorer.probabilities(rows).tolist(), strict=True)):
+        at, customer = begin + i * step, str(customers["customer_id"][i])
+        answers.append(
+            prediction(0, customer, "champion", p, at=at, id=f"{first_id(at)}{i:018x}", features=row,
+                       prediction="churn" if p >= threshold else "no_churn", model_version=version)
+        )  # fmt: skip
+        churned = bool(customers["churned"][i] == "Yes")
+        seen = at + timedelta(days=1 + 28 * (i % 97) / 97 if churned else 29)
+        found.append(
+            {"customer_id": customer, "request_id": "", "observed_at": seen, "churned": churned, "received_at": seen}
+        )
+    fill(engine, answers, found if known else [])
