@@ -1,22 +1,24 @@
 """Intervals of 95 % for one look: of shares by Wilson, of scores by the bootstrap, however many customers there are."""
 
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
 
 import numpy as np
+from scipy.stats import binomtest
 
 from churn.scores import Weights, resamples
 
-Z = 1.959964
+Z = NormalDist().inv_cdf(0.975)
 MOST = 10_000  # customers that are resampled: more cost time and tell nothing new about the spread
 Measure = Callable[[Weights], dict[str, np.ndarray]]
 
 
-def wilson(k: float, n: float) -> tuple[float, float]:
+def wilson(k: int, n: int) -> tuple[float, float]:
     """Of a share k / n (Wilson 1927); all of 0 to 1 where n is 0."""
     if not n:
         return 0.0, 1.0
-    middle, spread = (k + Z**2 / 2) / (n + Z**2), Z / (n + Z**2) * np.sqrt(k * (n - k) / n + Z**2 / 4)
-    return max(0.0, float(middle - spread)), min(1.0, float(middle + spread))
+    interval = binomtest(k, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap(measure_of: Callable[[np.ndarray], Measure], n: int, b: int, seed: list[int]) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, create_model
@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from churn.script import InputError
 
 PARAMS = Path("params.yaml")
+Knobs = TypeVar("Knobs")
 
 
 def read_params(section: str, knobs_of: Callable[..., Any], path: Path = PARAMS) -> dict[str, Any]:
@@ -33,6 +34,11 @@ def read_params(section: str, knobs_of: Callable[..., Any], path: Path = PARAMS)
     except ValidationError as error:
         raise InputError("\n".join(_sentence(f"{path}: {section}", e, list(knobs)) for e in error.errors())) from None
     return {name: getattr(checked, f"knob_{name}") for name in knobs}
+
+
+def read_knobs(section: str, knobs: type[Knobs], path: Path = PARAMS) -> Knobs:
+    """The knobs of `section` as a dataclass of keyword-only fields, checked against these as `read_params` does."""
+    return knobs(**read_params(section, knobs, path))
 
 
 def read_section(section: str, path: Path = PARAMS) -> dict[str, Any]:

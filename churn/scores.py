@@ -17,12 +17,12 @@ Weights = np.ndarray  # (b, n): how often each of n customers was drawn in each 
 
 def scores(churned: np.ndarray, p: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
     """The eight SCORES; churned (n,) in {0, 1}, p (n,) = P(churned = 1), flagged as churn where p >= threshold."""
-    once, weighted = np.ones((1, len(p))), Weighted(churned, p)
+    once, weighted = np.ones((1, len(p))), ResampledScores(churned, p)
     found = weighted.ranking(once) | weighted.flagging(once, threshold)
     return {name: float(found[name][0]) for name in SCORES}
 
 
-class Weighted:
+class ResampledScores:
     """The scores of one set of probabilities under any weights of the customers; churned (n,) in {0, 1}, p (n,).
 
     With all weights 1 they equal scikit-learn's; a row of resampling counts gives the score of that resample.
@@ -72,6 +72,25 @@ class Weighted:
                 "precision": np.where(alarms > 0, hits / alarms, 0.0),
                 "recall": hits / n_positive,
             }
+
+
+class Scored:
+    """Customers with outcomes as one model scores them: its measures under any weights of the customers.
+
+    churned (n,) in {0, 1}; p (n,) = P(churned = 1); earned (n,) = profit of each customer by the model's decision.
+    """
+
+    def __init__(self, churned: np.ndarray, p: np.ndarray, earned: np.ndarray):
+        self.scores, self.churned, self.earned = ResampledScores(churned, p), churned, earned
+
+    def measures(self, weights: Weights) -> dict[str, np.ndarray]:
+        """(b,) each."""
+        ranking, n = self.scores.ranking(weights), weights.sum(axis=1)
+        return {
+            **{name: ranking[name] for name in ("roc_auc", "average_precision", "brier")},
+            "churn_rate": total(weights, self.churned) / n,
+            "profit_per_customer": total(weights, self.earned) / n,
+        }
 
 
 def resamples(n: int, b: int, seed: int | np.random.Generator) -> Iterator[Weights]:

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import func, select
 
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
 from churn.scorer import Scorer
 from churn.script import InputError
 from demo.client import Service, Watch, service, until, watch
@@ -60,7 +61,7 @@ class Play:
     def __init__(self, clone: Path, screen: Screen, stack: ExitStack):
         self.clone, self.screen, self.stack = clone, screen, stack
         self.beside = clone.parent / "aside"  # where other releases are trained
-        self.releases, self.money = clone / "releases", read_section("profit")
+        self.releases, self.profit = clone / "releases", read_knobs("profit", Profit)
         self.months: list[Month] = []
         self.crowds: list[Crowd] = []
         self.told: dict[str, Any] = {}
@@ -212,7 +213,7 @@ class Play:
         done = len(crowd.answered)
         crowd.answered += self.service.ask(crowd.customers[done : done + n])
         told = len(crowd.answered)
-        facts = crowd.chance[:told], crowd.churned[:told], self.money
+        facts = crowd.chance[:told], crowd.churned[:told], self.profit
         sides = side(crowd.answered), self.by_the_first(crowd.customers[:told])
         ours, first = (Score.of(each, *facts) for each in sides)
         return ours, first
@@ -224,7 +225,7 @@ class Play:
     def check(self) -> dict[str, Any]:
         """What `python -m monitoring.check` does, without importing it all anew each month."""
         self.screen.step("check", "monitoring.check")
-        found = report(take(None), self.money, **read_params("monitoring.report", report)).found
+        found = report(take(None), self.profit, **read_params("monitoring.report", report)).found
         keep(found)
         now = self.months[-1]
         now.verdict = found["verdict"]
@@ -313,7 +314,7 @@ class Play:
         knobs = read_params("ab", knobs_of_ab)
         with open_log() as connection:
             read = read_pairs(connection, running(self.store.history()))
-        found = compared(*read, self.money, knobs["resamples"], knobs["seed"])["outcomes"]
+        found = compared(*read, self.profit, knobs["resamples"], knobs["seed"])["outcomes"]
         low, high = found["roc_auc_answered_low"], found["roc_auc_answered_high"]
         self.months[-1].realised = Estimate(found["roc_auc_answered"], low, high)
         self.screen.say(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from churn.profit import profit
+from churn.profit import Profit
 from demo.world import expected_auc
 
 
@@ -36,9 +36,9 @@ class Score(NamedTuple):
     profit: float  # per customer, by what became of them
 
     @classmethod
-    def of(cls, side: Side, chance: np.ndarray, churned: np.ndarray, money: Mapping[str, float]) -> "Score":
+    def of(cls, side: Side, chance: np.ndarray, churned: np.ndarray, profit: Profit) -> "Score":
         """chance (n,) with which the customers leave, churned (n,) in {0, 1}."""
-        return cls(expected_auc(chance, side.p), float(profit(churned, side.flagged, **money).mean()))
+        return cls(expected_auc(chance, side.p), float(profit.of(churned, side.flagged).mean()))
 
 
 @dataclass

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from churn.schema import Schema
-from churn.scores import Weighted
+from churn.scores import ResampledScores
 from stages.deploy import records
 from stages.simulate import leaving, simulate
 
@@ -39,7 +39,7 @@ def true_auc(customers: pd.DataFrame, p: np.ndarray, concept: float = 0.0) -> fl
 
 def expected_auc(chance: np.ndarray, p: np.ndarray) -> float:
     """The ROC AUC of p, (n,), where customers leave with that chance, (n,)."""
-    return float(Weighted(chance, p).ranking(np.ones((1, len(p))))["roc_auc"][0])
+    return float(ResampledScores(chance, p).ranking(np.ones((1, len(p))))["roc_auc"][0])
 
 
 class World(NamedTuple):

@@ -19,9 +19,9 @@ import pandas as pd
 from sqlalchemy import CTE, ColumnElement, Connection, case, func, select
 
 from churn.intervals import Measure, Z, bootstrap, wilson, with_intervals
-from churn.params import read_params, read_section
-from churn.profit import profit
-from churn.scores import Weighted, Weights, total
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
+from churn.scores import ResampledScores, Weights, total
 from churn.script import InputError, as_json, run
 from monitoring.ab.experiment import SCORES, report
 from monitoring.frames import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
@@ -90,7 +90,7 @@ def read_pairs(connection: Connection, shadow: Shadow) -> tuple[int, int, pd.Dat
 
 
 def compared(
-    n_answered: int, n_pairs: int, customers: pd.DataFrame, money: Mapping[str, float], resamples: int, seed: int
+    n_answered: int, n_pairs: int, customers: pd.DataFrame, profit: Profit, resamples: int, seed: int
 ) -> dict[str, Any]:
     """All that the report says; NaN where something can't be said."""
     n = len(customers)
@@ -110,7 +110,7 @@ def compared(
         "decisions": decisions,
         "mean_difference": float(off.mean()) if n else math.nan,
         **dict(zip([f"difference_{q}" for q in ("50", "90", "99", "max")], map(float, sizes), strict=True)),
-        "outcomes": scored(customers.dropna(), money, resamples, seed),
+        "outcomes": scored(customers.dropna(), profit, resamples, seed),
     }
 
 
@@ -128,7 +128,7 @@ def rank_correlation(a: pd.Series, b: pd.Series) -> dict[str, float]:
     return {"spearman": r, "spearman_low": float(np.tanh(z - spread)), "spearman_high": float(np.tanh(z + spread))}
 
 
-def scored(labelled: pd.DataFrame, money: Mapping[str, float], resamples: int, seed: int) -> dict[str, Any]:
+def scored(labelled: pd.DataFrame, profit: Profit, resamples: int, seed: int) -> dict[str, Any]:
     """Of the customers with an outcome: the scores of either side and the difference, all under the same resamples."""
     n, churned = len(labelled), labelled["churned"].to_numpy("float64")
     keys = [f"{score}_{side}" for score in SCORES for side in (*BOTH, "difference")]
@@ -137,8 +137,8 @@ def scored(labelled: pd.DataFrame, money: Mapping[str, float], resamples: int, s
 
     def measure_of(rows: np.ndarray) -> Measure:
         part = labelled.iloc[rows]
-        ranks = {side: Weighted(churned[rows], part[f"p_{side}"].to_numpy()) for side in BOTH}
-        earned = {side: profit(churned[rows], part[f"flagged_{side}"].to_numpy(), **money) for side in BOTH}
+        ranks = {side: ResampledScores(churned[rows], part[f"p_{side}"].to_numpy()) for side in BOTH}
+        earned = {side: profit.of(churned[rows], part[f"flagged_{side}"].to_numpy()) for side in BOTH}
 
         def measure(w: Weights) -> dict[str, np.ndarray]:
             found: dict[str, np.ndarray] = {}
@@ -188,12 +188,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m monitoring.shadow", description=__doc__)
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_args()
-    knobs, money = read_params("ab", report), read_section("profit")
+    knobs, profit = read_params("ab", report), read_knobs("profit", Profit)
     shadow = running(Store(read_settings().releases).history())
     with open_log() as connection:
         read = read_pairs(connection, shadow)
     known = {**shadow._asdict(), "since": shadow.since.isoformat()}
-    found = known | compared(*read, money, knobs["resamples"], knobs["seed"])
+    found = known | compared(*read, profit, knobs["resamples"], knobs["seed"])
     sys.stdout.write(as_json(found) if given.json else table(found))
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +39,8 @@ from sklearn.preprocessing import StandardScaler
 from churn import release
 from churn.calibration import EDGE
 from churn.model import AddFeatures, Calibrated, assemble, load_model
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params, read_section
+from churn.profit import Profit
 from churn.schema import CUSTOMER, TARGET, Schema, read_schema
 from churn.scorer import Scorer
 from churn.scores import scores
@@ -228,7 +230,7 @@ def card(
         "threshold": {
             "value": found["select"]["threshold"],
             "chosen_by": found["select"]["threshold_by"],
-            "profit": dict(found["profit"]),
+            "profit": asdict(found["profit"]),
         },
         "calibration": {key: found["select"][f"calibration_{key}"] for key in ("slope", "intercept")},
         "cross_validation": dict(found["train"]),
@@ -358,7 +360,7 @@ def main(
         "train": json.loads((train_metrics / f"{choice['winner']}.json").read_text()),
         "select": choice,
         "evaluate": json.loads(evaluate_metrics.read_text()),
-        "profit": read_section("profit"),
+        "profit": read_knobs("profit", Profit),
     }
     facts = {
         "table": Path(data["path"]).name,

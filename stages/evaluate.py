@@ -13,10 +13,10 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline
 
 from churn.model import assemble, load_model
-from churn.params import read_params, read_section
-from churn.profit import profit
+from churn.params import read_knobs, read_params, read_section
+from churn.profit import Profit
 from churn.schema import TARGET, read_schema
-from churn.scores import BINS, Weighted, Weights, resamples, total
+from churn.scores import BINS, ResampledScores, Weights, resamples, total
 from churn.script import replacing, run, write_json
 
 log = logging.getLogger("evaluate")
@@ -51,7 +51,7 @@ def evaluate(
     p_baseline: np.ndarray,
     threshold: float,
     base_rate: float,
-    money: Mapping[str, float],
+    profit: Profit,
     *,
     baseline: str,
     slices: list[str],
@@ -59,10 +59,10 @@ def evaluate(
     seed: Annotated[int, Field(ge=0)],
 ) -> dict[str, float]:
     """Scores of the test customers with intervals; churned, p and p_baseline (n,), base_rate that of the training."""
-    model, other = Weighted(churned, p), Weighted(churned, p_baseline)
+    model, other = ResampledScores(churned, p), ResampledScores(churned, p_baseline)
     flagged = p >= threshold
-    earned = profit(churned, flagged, **money)
-    from_all = profit(churned, np.ones_like(flagged), **money)
+    earned = profit.of(churned, flagged)
+    from_all = profit.of(churned, np.ones_like(flagged))
     base_losses = (base_rate - churned) ** 2
 
     def measure(w: Weights) -> dict[str, np.ndarray]:
@@ -106,9 +106,11 @@ def slice_scores(
             y, q = churned[inside], p[inside]
             row = {"slice": f"{column} = {level}", "n": len(y), "churn_rate": y.mean(), "worse": False}
             if len(y) >= 30 and min(y.sum(), len(y) - y.sum()) >= 5:
-                model = Weighted(y, q)
+                model = ResampledScores(y, q)
 
-                def measure(w: Weights, model: Weighted = model, off: np.ndarray = q - y) -> dict[str, np.ndarray]:
+                def measure(
+                    w: Weights, model: ResampledScores = model, off: np.ndarray = q - y
+                ) -> dict[str, np.ndarray]:
                     return {"roc_auc": model.ranking(w)["roc_auc"], "bias": total(w, off) / w.sum(axis=1)}
 
                 row |= with_intervals(measure, len(y), resamples, seed)
@@ -178,7 +180,7 @@ def main(
     details: Path = Path("metrics/evaluation.json"),
     plots: Path = Path("metrics/plots/evaluate"),
 ) -> None:
-    knobs, money = read_params("evaluate", evaluate), read_section("profit")
+    knobs, profit = read_params("evaluate", evaluate), read_knobs("profit", Profit)
     customers = pd.read_parquet(test)
     churned = customers.pop(TARGET).to_numpy("int64")
     base_rate = float(pd.read_parquet(train, columns=[TARGET])[TARGET].astype("float64").mean())
@@ -194,7 +196,7 @@ def main(
     p = model.predict_proba(customers)[:, 1]
     p_baseline = load_model(candidates / knobs["baseline"] / "model.joblib").predict_proba(inputs)[:, 1]
     threshold = chosen["threshold"]
-    result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, money, **knobs)
+    result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, profit, **knobs)
     by_slice = slice_scores(churned, p, groups, result, knobs["resamples"], knobs["seed"])
     result["slices_worse"] = int(by_slice["worse"].sum())
     tables = {

@@ -16,8 +16,8 @@ import pandas as pd
 from pydantic import Field
 
 from churn.calibration import EDGE, fit_calibration, stretch
-from churn.params import read_params, read_section
-from churn.profit import profit
+from churn.params import read_knobs, read_params, read_section
+from churn.profit import Profit
 from churn.schema import TARGET
 from churn.scores import LOSSES, scores
 from churn.script import InputError, replacing, run, write_json
@@ -42,7 +42,7 @@ class Selection:
 def select(
     churned: np.ndarray,
     out_of_fold: Mapping[str, pd.DataFrame],
-    money: Mapping[str, float],
+    profit: Profit,
     *,
     metric: Metric,
     one_standard_error: bool,
@@ -62,7 +62,7 @@ def select(
     applied = calibrate == "always" or (calibrate == "auto" and gain > gain_error)
     p = crossed if applied else oof["p"].to_numpy()
     slope, intercept = fit_calibration(churned, oof["p"].to_numpy()) if applied else (1.0, 0.0)
-    table = by_threshold(churned, p, money)
+    table = by_threshold(churned, p, profit)
     chosen = threshold if isinstance(threshold, float) else float(table["threshold"][table[threshold].argmax()])
     flagged = p >= chosen
     metrics = {
@@ -78,7 +78,7 @@ def select(
         "threshold": chosen,
         "threshold_by": threshold if isinstance(threshold, str) else "params",
         "flagged_share": float(flagged.mean()),
-        "profit_per_customer": float(profit(churned, flagged, **money).mean()),
+        "profit_per_customer": float(profit.of(churned, flagged).mean()),
         "f1": scores(churned, p, chosen)["f1"],
     }
     return Selection(name, slope, intercept, chosen, oof.assign(p=p), metrics, table)
@@ -111,7 +111,7 @@ def losses(churned: np.ndarray, p: np.ndarray) -> np.ndarray:
     return -np.where(churned == 1, np.log(p), np.log(1 - p))
 
 
-def by_threshold(churned: np.ndarray, p: np.ndarray, money: Mapping[str, float]) -> pd.DataFrame:
+def by_threshold(churned: np.ndarray, p: np.ndarray, profit: Profit) -> pd.DataFrame:
     """Profit per customer, F1, precision and recall at each threshold."""
     rows = []
     for threshold in THRESHOLDS:
@@ -120,7 +120,7 @@ def by_threshold(churned: np.ndarray, p: np.ndarray, money: Mapping[str, float])
         rows.append(
             {
                 "threshold": threshold,
-                "profit": profit(churned, flagged, **money).mean(),
+                "profit": profit.of(churned, flagged).mean(),
                 "f1": 2 * caught / (n_flagged + n_churned),
                 "precision": caught / n_flagged if n_flagged else 0.0,
                 "recall": caught / n_churned,
@@ -131,15 +131,6 @@ def by_threshold(churned: np.ndarray, p: np.ndarray, money: Mapping[str, float])
 
 def folds_of(oof: pd.DataFrame) -> np.ndarray:
     return np.unique(oof["fold"])
-
-
-def money_knobs(
-    *,
-    customer_value: Annotated[float, Field(gt=0)],
-    offer_cost: Annotated[float, Field(ge=0)],
-    offer_success: Annotated[float, Field(gt=0, le=1)],
-) -> None:
-    """The section `profit`, read by select and evaluate."""
 
 
 def main(
@@ -154,7 +145,7 @@ def main(
         raise InputError(f"{candidates} holds {stray}, which train.models does not name; remove those folders")
     churned = pd.read_parquet(inputs, columns=[TARGET])[TARGET].to_numpy()
     out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in names}
-    choice = select(churned, out_of_fold, read_params("profit", money_knobs), **read_params("select", select))
+    choice = select(churned, out_of_fold, read_knobs("profit", Profit), **read_params("select", select))
     with replacing(selected / "candidate.joblib") as temporary:
         shutil.copy(candidates / choice.name / "model.joblib", temporary)
     with replacing(selected / "oof.parquet") as temporary:

@@ -67,6 +67,7 @@ OUTSIDE = {
     "churn/__init__.py": "empty",
     "stages/__init__.py": "empty",
     "churn/intervals.py": "the reports' alone",
+    "churn/text.py": "the commands' alone",
     "churn/draft_schema.py": "a command for people, before there is a schema to run with",
 }
 
@@ -142,10 +143,13 @@ def closure(path: str) -> set[str]:
     return found
 
 
+READERS = ("read_knobs", "read_params", "read_section")
+
+
 def sections(path: str) -> set[str]:
     """The sections that `path` and its closure read from params.yaml."""
     calls = (node for file in closure(path) for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
-    read = (c for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("read_params", "read_section"))
+    read = (c for c in calls if isinstance(c.func, ast.Name) and c.func.id in READERS)
     return {c.args[0].value for c in read if isinstance(c.args[0], ast.Constant)} - {"section"}
 
 
@@ -236,6 +240,13 @@ def test_every_plot_draws_a_file_that_a_stage_writes() -> None:
 def test_every_section_is_read_by_somebody() -> None:
     read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE, *WATCH, *REVIEW]))
     assert {section.partition(".")[0] for section in read} == set(PARAMS)
+
+
+def test_profit_is_checked_wherever_it_is_read() -> None:
+    for path in scripts("stages", "serve", "monitoring", "demo"):
+        for call in (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Name) and call.func.id in READERS and ast.unparse(call.args[0]) == "'profit'":
+                assert ast.unparse(call) == "read_knobs('profit', Profit)", path
 
 
 def test_every_script_is_a_dep_of_somebody() -> None:

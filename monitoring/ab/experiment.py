@@ -26,9 +26,9 @@ from pydantic import Field
 from sqlalchemy import Connection, case, func, select
 
 from churn.intervals import Measure, bootstrap, wilson, with_intervals
-from churn.params import read_params, read_section
-from churn.profit import profit
-from churn.scores import Weighted, Weights, total
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
+from churn.scores import ResampledScores, Weights, total
 from churn.script import InputError, as_json, write_text
 from monitoring.ab.sequential import Looks, Moments, compare, running_moments, variance_to_find
 from monitoring.frames import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
@@ -99,7 +99,7 @@ def read_customers(connection: Connection, experiment: Experiment) -> pd.DataFra
 def report(
     customers: pd.DataFrame,
     experiment: Experiment,
-    money: Mapping[str, float],
+    profit: Profit,
     *,
     alpha: Annotated[float, Field(gt=0, le=0.5)],
     effect: Annotated[float, Field(gt=0)],
@@ -110,10 +110,10 @@ def report(
     """All that the report says; `customers` as `read_customers` gives them, NaN where something can't be said."""
     is_challenger = (customers["challenger"] == 1).to_numpy()
     parts = {arm: customers[is_challenger == (arm == "challenger")] for arm in ANSWERED}
-    drawn = {arm: resampled(part.dropna(), money, resamples, [seed, i]) for i, (arm, part) in enumerate(parts.items())}
+    drawn = {arm: resampled(part.dropna(), profit, resamples, [seed, i]) for i, (arm, part) in enumerate(parts.items())}
     arms = {arm: counts(part) | with_intervals(drawn[arm]) for arm, part in parts.items()}
     gained = {score: drawn["challenger"][score] - drawn["champion"][score] for score in SCORES}
-    days, looks, arms_then = daily(customers.dropna(), money, tau=effect, alpha=alpha, least=min_labelled)
+    days, looks, arms_then = daily(customers.dropna(), profit, tau=effect, alpha=alpha, least=min_labelled)
     found = {
         **experiment._asdict(),
         "since": experiment.since.isoformat(),
@@ -138,20 +138,20 @@ def counts(part: pd.DataFrame) -> dict[str, float]:
     labelled = part.dropna()
     shares: dict[str, float] = {"customers": len(part), "labelled": len(labelled)}
     for name, column in (("churn_rate", "churned"), ("flagged_rate", "flagged")):
-        k, n = float(labelled[column].sum()), len(labelled)
+        k, n = int(labelled[column].sum()), len(labelled)
         low, high = wilson(k, n)
         shares |= {name: k / n if n else math.nan, f"{name}_low": low, f"{name}_high": high}
     return shares
 
 
-def resampled(labelled: pd.DataFrame, money: Mapping[str, float], b: int, seed: list[int]) -> dict[str, np.ndarray]:
+def resampled(labelled: pd.DataFrame, profit: Profit, b: int, seed: list[int]) -> dict[str, np.ndarray]:
     """(1 + b,) for each of SCORES, as `bootstrap` gives them."""
     churned, p, offered = (labelled[name].to_numpy("float64") for name in ("churned", "p", "flagged"))
     if not len(p):
         return dict.fromkeys(SCORES, np.full(1 + b, np.nan))
 
     def measure_of(rows: np.ndarray) -> Measure:
-        ranks, earned = Weighted(churned[rows], p[rows]), profit(churned[rows], offered[rows], **money)
+        ranks, earned = ResampledScores(churned[rows], p[rows]), profit.of(churned[rows], offered[rows])
 
         def measure(w: Weights) -> dict[str, np.ndarray]:
             ranking = ranks.ranking(w)
@@ -164,12 +164,12 @@ def resampled(labelled: pd.DataFrame, money: Mapping[str, float], b: int, seed: 
 
 
 def daily(
-    labelled: pd.DataFrame, money: Mapping[str, float], *, tau: float, alpha: float, least: int
+    labelled: pd.DataFrame, profit: Profit, *, tau: float, alpha: float, least: int
 ) -> tuple[list[str], Looks, tuple[Moments, Moments]]:
     """The test at the end of every day (UTC) on which outcomes were observed, with all that was known by then."""
     day = labelled["observed_at"].dt.strftime("%Y-%m-%d")
     days, look = np.unique(day.to_numpy("str"), return_inverse=True)
-    earned = profit(labelled["churned"].to_numpy(), labelled["flagged"].to_numpy(), **money)
+    earned = profit.of(labelled["churned"].to_numpy(), labelled["flagged"].to_numpy())
     inside = labelled["challenger"].to_numpy() == 1
     champion, challenger = (running_moments(earned[i], look[i], len(days)) for i in (~inside, inside))
     looks = compare(champion, challenger, tau=tau, alpha=alpha, least=least)
@@ -290,12 +290,12 @@ def main() -> None:
     parser.add_argument("--abort", action="store_true", help="end the split where the challenger is worse")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page, too")
     given = parser.parse_args()
-    knobs, money = read_params("ab", report), read_section("profit")
+    knobs, profit = read_params("ab", report), read_knobs("profit", Profit)
     store = Store(read_settings().releases)
     experiment = running(store.history())
     with open_log() as connection:
         customers = read_customers(connection, experiment)
-    found = report(customers, experiment, money, **knobs)
+    found = report(customers, experiment, profit, **knobs)
     if given.abort:
         if running(store.history()) != experiment:
             raise InputError("the split was changed while it was looked at; look again")

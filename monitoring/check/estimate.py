@@ -8,14 +8,13 @@ a change of inputs does to a model; it is blind to a change of who leaves, for p
 (monitoring.realised looks for that).
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from churn.calibration import fit_calibration, logit, sigmoid
 from churn.intervals import MOST, Measure, bootstrap
-from churn.profit import profit
+from churn.profit import Profit
 from churn.scores import Weights, total
 
 ESTIMATES = ("roc_auc", "churn_rate", "recall", "precision", "brier", "profit_per_customer")
@@ -54,9 +53,9 @@ def calibrate(churned: np.ndarray, p: np.ndarray) -> Calibration:
 class Expected:
     """The expected scores of customers with probabilities p and decisions flagged, both (n,)."""
 
-    def __init__(self, p: np.ndarray, flagged: np.ndarray, money: Mapping[str, float]):
+    def __init__(self, p: np.ndarray, flagged: np.ndarray, profit: Profit):
         self.order = np.argsort(-p, kind="stable")
-        self.p, self.flagged, self.money = p[self.order], flagged[self.order].astype("float64"), money
+        self.p, self.flagged, self.profit = p[self.order], flagged[self.order].astype("float64"), profit
         self.starts = np.flatnonzero(np.r_[True, np.diff(self.p) != 0])
 
     def scores(self, q: np.ndarray, w: Weights) -> dict[str, np.ndarray]:
@@ -68,7 +67,7 @@ class Expected:
         n_positive, n_negative = positive.sum(axis=1), negative.sum(axis=1)
         lower = n_negative[:, None] - negative.cumsum(axis=1) + negative / 2  # ties count half
         n, hits, alarms = n_positive + n_negative, total(left, self.flagged), total(w, self.flagged)
-        earned = profit(q, self.flagged, **self.money)  # linear in churned: what is expected goes in and comes out
+        earned = self.profit.of(q, self.flagged)  # linear in churned: what is expected goes in and comes out
         with np.errstate(divide="ignore", invalid="ignore"):
             return {
                 "roc_auc": (lower * positive).sum(axis=1) / (n_positive * n_negative),
@@ -81,7 +80,7 @@ class Expected:
 
 
 def estimate(
-    p: np.ndarray, flagged: np.ndarray, calibration: Calibration, money: Mapping[str, float], b: int, seed: int
+    p: np.ndarray, flagged: np.ndarray, calibration: Calibration, profit: Profit, b: int, seed: int
 ) -> dict[str, np.ndarray]:
     """(1 + b,) for each of ESTIMATES of the n customers: the value, then draws that show how far it may be off.
 
@@ -90,22 +89,22 @@ def estimate(
     q = calibration(p)
 
     def measure_of(rows: np.ndarray) -> Measure:
-        expected, here = Expected(p[rows], flagged[rows], money), q[rows]
+        expected, here = Expected(p[rows], flagged[rows], profit), q[rows]
         return lambda w: expected.scores(here, w)
 
     found = bootstrap(measure_of, len(p), b, [seed, 0])
-    off = calibration_error(p, flagged, calibration, money, b, seed)
+    off = calibration_error(p, flagged, calibration, profit, b, seed)
     return {key: np.r_[values[:1], values[1:] + off[key]] for key, values in found.items()}
 
 
 def calibration_error(
-    p: np.ndarray, flagged: np.ndarray, calibration: Calibration, money: Mapping[str, float], b: int, seed: int
+    p: np.ndarray, flagged: np.ndarray, calibration: Calibration, profit: Profit, b: int, seed: int
 ) -> dict[str, np.ndarray]:
     """(b,) each: by how much the estimates would be others under other calibrations that might be the true one."""
     rng = np.random.default_rng([seed, 1])
     part = np.arange(len(p)) if len(p) <= MOST else rng.choice(len(p), MOST, replace=False)
     p, flagged = p[part], flagged[part]
-    expected, once = Expected(p, flagged, money), np.ones((1, len(p)))
+    expected, once = Expected(p, flagged, profit), np.ones((1, len(p)))
     middle = expected.scores(calibration(p), once)
     step = max(1, BLOCK // len(p))
     blocks = [

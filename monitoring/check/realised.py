@@ -14,8 +14,8 @@ from scipy.stats import chi2
 
 from churn.calibration import log_likelihood, logit
 from churn.intervals import Measure, Z, bootstrap, with_intervals
-from churn.profit import profit
-from churn.scores import Weighted, Weights, total
+from churn.profit import Profit
+from churn.scores import ResampledScores, Weights, total
 from monitoring.check.estimate import Calibration, Expected, calibrate, calibration_error
 
 REALISED = ("roc_auc", "brier", "churn_rate", "profit_per_customer")
@@ -31,9 +31,7 @@ def selection(p: np.ndarray, is_known: np.ndarray) -> float:
     return float((p[is_known].mean() - p.mean()) / p.std())
 
 
-def realised(
-    labelled: pd.DataFrame, calibration: Calibration, money: Mapping[str, float], b: int, seed: int
-) -> dict[str, Any]:
+def realised(labelled: pd.DataFrame, calibration: Calibration, profit: Profit, b: int, seed: int) -> dict[str, Any]:
     """Scores of customers with outcomes (p, flagged, churned, both outcomes there) and how far they are from expected.
 
     roc_auc, brier, ... with intervals; slope and intercept of the calibration, 1 and 0 where it is as promised;
@@ -43,8 +41,8 @@ def realised(
     q = calibration(p)
 
     def measure_of(rows: np.ndarray) -> Measure:
-        ranks, earned = Weighted(churned[rows], p[rows]), profit(churned[rows], flagged[rows], **money)
-        expected, promised = Expected(p[rows], flagged[rows], money), q[rows]
+        ranks, earned = ResampledScores(churned[rows], p[rows]), profit.of(churned[rows], flagged[rows])
+        expected, promised = Expected(p[rows], flagged[rows], profit), q[rows]
 
         def measure(w: Weights) -> dict[str, np.ndarray]:
             ranking, hoped = ranks.ranking(w), expected.scores(promised, w)
@@ -59,7 +57,7 @@ def realised(
         return measure
 
     drawn = bootstrap(measure_of, len(p), b, [seed, 3])
-    off = calibration_error(p, flagged, calibration, money, b, seed)
+    off = calibration_error(p, flagged, calibration, profit, b, seed)
     for key in REALISED:
         drawn[f"{key}_gap"][1:] -= off[key]
     return {"labelled": len(p), **with_intervals(drawn), **recalibration(churned, q)}

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from churn.intervals import with_intervals
 from churn.model_inputs import model_inputs
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
 from churn.schema import TARGET
 from churn.scores import scores
 from churn.script import as_json, run, write_text
@@ -38,7 +39,7 @@ class Report(NamedTuple):
 
 def report(
     taken: Snapshot,
-    money: Mapping[str, float],
+    profit: Profit,
     *,
     min_customers: Annotated[int, Field(ge=50)],
     min_labelled: Annotated[int, Field(ge=50)],
@@ -77,10 +78,10 @@ def report(
         found["drift"], shown = moved(taken, numbers, list(levels), thresholds)
         found["quality"] = summary(quality(taken.reference, inputs_of(taken), numbers, levels))
         probabilities, flagged = (taken.answers[name].to_numpy() for name in ("p", "flagged"))
-        found["estimated"] = with_intervals(estimate(probabilities, flagged, curve, money, resamples, seed))
+        found["estimated"] = with_intervals(estimate(probabilities, flagged, curve, profit, resamples, seed))
     found["cohort"] = known_of(taken.cohort, min_labelled, min_known, selected)
     if not found["cohort"]["problem"]:
-        found["realised"] = realised(taken.cohort.dropna(), curve, money, resamples, seed)
+        found["realised"] = realised(taken.cohort.dropna(), curve, profit, resamples, seed)
         off = concept_drift(found["realised"], gap=concept_gap, alpha=alpha, miscalibration=concept_calibration)
         found["concept"] = off | {"p": found["realised"]["p_calibrated"], "alpha": alpha}
     if found["estimated"]:
@@ -136,8 +137,8 @@ def main(
     html: Path = Path("monitoring/report.html"),
     drift_html: Path = Path("monitoring/drift.html"),
 ) -> None:
-    knobs, money = read_params("monitoring.report", report), read_section("profit")
-    made = report(read_snapshot(folder), money, **knobs)
+    knobs, profit = read_params("monitoring.report", report), read_knobs("profit", Profit)
+    made = report(read_snapshot(folder), profit, **knobs)
     write_report(made, metrics, html, drift_html)
     log.info("wrote %s, %s and %s: %s", metrics, html, drift_html, made.found["verdict"])
 

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
 from churn.script import InputError, as_json
 from monitoring.check.page import known, performance, title
 from monitoring.check.report import report, write_report
@@ -72,8 +73,8 @@ def main() -> None:
     parser.add_argument("--html", type=Path, metavar="FOLDER", help="write check.json, report.html and drift.html, too")
     given = parser.parse_args()
     try:
-        knobs, money = read_params("monitoring.report", report), read_section("profit")
-        made = report(take(given.end), money, **knobs)
+        knobs, profit = read_params("monitoring.report", report), read_knobs("profit", Profit)
+        made = report(take(given.end), profit, **knobs)
         found = made.found
         if given.html:
             write_report(made, *(given.html / name for name in ("check.json", "report.html", "drift.html")))

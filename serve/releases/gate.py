@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import TypedDict
 
 from churn.features import add_features
-from churn.params import read_params, read_section
-from churn.profit import profit
+from churn.params import read_knobs, read_params, read_section
+from churn.profit import Profit
 from churn.scorer import Scorer
-from churn.scores import LOSSES, Weighted, Weights, resamples, total
+from churn.scores import LOSSES, ResampledScores, Weights, resamples, total
 from churn.script import InputError, rounded
 from serve.log.outcomes import labelled
 from serve.log.writer import connect, first_line
@@ -52,11 +52,11 @@ class Table(NamedTuple):
 class Side:
     """What one release says of a table's customers."""
 
-    def __init__(self, scorer: Scorer, table: Table, money: Mapping[str, float]):
+    def __init__(self, scorer: Scorer, table: Table, profit: Profit):
         p = scorer.score(table.columns)
         threshold = scorer.release.card["threshold"]["value"]
-        self.earned = profit(table.churned, p >= threshold, **money)
-        self.weighted, self.churned, self.p = Weighted(table.churned, p), table.churned, p
+        self.earned = profit.of(table.churned, p >= threshold)
+        self.weighted, self.churned, self.p = ResampledScores(table.churned, p), table.churned, p
 
     def measures(self, w: Weights) -> dict[str, np.ndarray]:
         """(b,) each; the keys of Margins."""
@@ -66,15 +66,15 @@ class Side:
             "profit": total(w, self.earned) / w.sum(axis=1),
         }
 
-    def within(self, inside: np.ndarray) -> Weighted:
-        return Weighted(self.churned[inside], self.p[inside])
+    def within(self, inside: np.ndarray) -> ResampledScores:
+        return ResampledScores(self.churned[inside], self.p[inside])
 
 
 def judge(
     champion: Scorer,
     candidate: Scorer,
     tables: Mapping[str, Table],
-    money: Mapping[str, float],
+    profit: Profit,
     slices: Sequence[str],
     *,
     margins: Margins,
@@ -101,7 +101,7 @@ def judge(
             if name == "test":
                 reasons.append(f"test: {n} customers, {churners} of them churned, are too few to compare on")
             continue
-        sides = Side(champion, table, money), Side(candidate, table, money)
+        sides = Side(champion, table, profit), Side(candidate, table, profit)
         found += [{"data": name, **row} for row in differences(*sides, margins, resamples, seed)]
         groups = levels({**table.columns, **add_features(table.columns, candidate.features)}, slices)
         worse += [{"data": name, **row} for row in worse_slices(*sides, groups, slice_margin, resamples, seed)]
@@ -168,7 +168,7 @@ def worse_slices(
     for name, inside in told.items():
         before, after, n = champion.within(inside), candidate.within(inside), int(inside.sum())
 
-        def gap(w: Weights, before: Weighted = before, after: Weighted = after) -> np.ndarray:
+        def gap(w: Weights, before: ResampledScores = before, after: ResampledScores = after) -> np.ndarray:
             return after.ranking(w)["roc_auc"] - before.ranking(w)["roc_auc"]
 
         difference = float(gap(np.ones((1, n)))[0])
@@ -204,7 +204,7 @@ def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
         for name, (customers, churned) in tables.items()
     }
     slices = read_section("evaluate")["slices"]
-    return judge(Scorer.open(store.bundle(champion)), candidate, ready, read_section("profit"), slices, **knobs)
+    return judge(Scorer.open(store.bundle(champion)), candidate, ready, read_knobs("profit", Profit), slices, **knobs)
 
 
 def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, Any]:

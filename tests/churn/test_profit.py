@@ -1,25 +1,54 @@
 """Profit: what offers to the flagged customers earn, against doing nothing."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
-from churn.profit import profit
+from churn.params import read_knobs
+from churn.profit import Profit
+from churn.script import InputError
 
-MONEY = {"customer_value": 400, "offer_cost": 40, "offer_success": 0.3}
+PROFIT = Profit(customer_value=400, offer_cost=40, offer_success=0.3)
 
 
 @pytest.mark.parametrize(
     ("churned", "flagged", "earned"), [(0, 0, 0), (1, 0, 0), (0, 1, -40), (1, 1, 0.3 * 400 - 40)], ids=str
 )
 def test_an_offer_costs_and_keeps_some_of_the_leavers(churned: int, flagged: int, earned: float) -> None:
-    assert profit(np.array([churned]), np.array([flagged]), **MONEY) == pytest.approx([earned])
+    assert PROFIT.of(np.array([churned]), np.array([flagged])) == pytest.approx([earned])
 
 
 def test_offers_pay_from_cost_over_success_times_value_on() -> None:
     p = np.array([0.33, 1 / 3, 0.34])
-    expected = p * profit(np.ones(3), np.ones(3), **MONEY) + (1 - p) * profit(np.zeros(3), np.ones(3), **MONEY)
+    expected = p * PROFIT.of(np.ones(3), np.ones(3)) + (1 - p) * PROFIT.of(np.zeros(3), np.ones(3))
     assert np.sign(np.round(expected, 9)).tolist() == [-1, 0, 1]
 
 
 def test_flags_may_be_booleans() -> None:
-    assert profit(np.array([1, 0]), np.array([True, False]), **MONEY).tolist() == [80, 0]
+    assert PROFIT.of(np.array([1, 0]), np.array([True, False])).tolist() == [80, 0]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "reason"),
+    [
+        ("offer_success", 1.3, "input should be less than or equal to 1"),
+        ("offer_success", 0, "input should be greater than 0"),
+        ("offer_cost", -1, "input should be greater than or equal to 0"),
+        ("customer_value", 0, "input should be greater than 0"),
+    ],
+)
+def test_a_profit_that_cannot_be_is_refused(tmp_path: Path, knob: str, value: float, reason: str) -> None:
+    section = {"customer_value": 400, "offer_cost": 40, "offer_success": 0.3} | {knob: value}
+    params = tmp_path / "params.yaml"
+    params.write_text(yaml.safe_dump({"profit": section}))
+    with pytest.raises(InputError) as refused:
+        read_knobs("profit", Profit, params)
+    assert str(refused.value) == f"{params}: profit.{knob} is {value!r}: {reason}"
+
+
+def test_a_whole_number_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("profit: {customer_value: 400, offer_cost: 40.0, offer_success: 0.3}\n")
+    profit = read_knobs("profit", Profit, tmp_path / "params.yaml")
+    assert [repr(value) for value in (profit.customer_value, profit.offer_cost)] == ["400", "40.0"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from churn.scores import LOSSES, SCORES, Weighted, resamples, scores
+from churn.scores import LOSSES, SCORES, ResampledScores, Scored, resamples, scores
 
 # few different probabilities, so that many customers tie
 ROWS = st.lists(
@@ -61,7 +61,7 @@ def test_a_weight_is_a_row_that_stands_so_often(rows: Rows, data: st.DataObject)
     often_y, often_p = np.repeat(y, w), np.repeat(p, w)
     if len(set(often_y.tolist())) < 2:
         return
-    once, often = Weighted(y, p), Weighted(often_y, often_p)
+    once, often = ResampledScores(y, p), ResampledScores(often_y, often_p)
     one, many = np.ones((1, len(often_y))), w[None].astype("float64")
     found = once.ranking(many) | once.flagging(many, 0.3)
     expected = often.ranking(one) | often.flagging(one, 0.3)
@@ -74,7 +74,7 @@ def test_resamples_are_scored_side_by_side() -> None:
     rng = np.random.default_rng(1)
     y, p = rng.integers(0, 2, 50), rng.random(50)
     w = rng.integers(0, 3, (4, 50)).astype("float64")
-    model = Weighted(y, p)
+    model = ResampledScores(y, p)
     for name, values in (model.ranking(w) | model.flagging(w, 0.4)).items():
         apart = [(model.ranking(row[None]) | model.flagging(row[None], 0.4))[name][0] for row in w]
         assert values.tolist() == pytest.approx(apart, abs=1e-12), name
@@ -91,24 +91,24 @@ def test_ece_is_the_mean_distance_of_ten_bins() -> None:
     p = np.repeat(np.arange(10) / 10 + 0.05, 10)
     y = np.concatenate([np.arange(10) < k for k in (1, 1, 2, 4, 4, 6, 6, 7, 9, 9)]).astype("int64")
     off = np.abs(np.arange(10) / 10 + 0.05 - np.array([1, 1, 2, 4, 4, 6, 6, 7, 9, 9]) / 10).mean()
-    assert Weighted(y, p).ranking(np.ones((1, 100)))["ece"] == pytest.approx([off])
+    assert ResampledScores(y, p).ranking(np.ones((1, 100)))["ece"] == pytest.approx([off])
 
 
 @pytest.mark.parametrize(("top", "lift"), [([1, 1], 4.0), ([1, 0], 2.0), ([0, 0], 0.0)])
 def test_lift_is_the_top_decile_s_churn_rate_over_everybody_s(top: list[int], lift: float) -> None:
     churned = np.array([*top, *([1] * (5 - sum(top))), *([0] * (13 + sum(top)))])
     p = np.linspace(0.9, 0.1, 20)
-    assert Weighted(churned, p).ranking(np.ones((1, 20)))["lift_top_decile"] == pytest.approx([lift])
+    assert ResampledScores(churned, p).ranking(np.ones((1, 20)))["lift_top_decile"] == pytest.approx([lift])
 
 
 def test_a_decile_that_cuts_through_a_customer_counts_the_part() -> None:
     churned, p = np.array([0, 1, 0, 0, 0]), np.array([0.9, 0.8, 0.3, 0.2, 0.1])
-    assert Weighted(churned, p).ranking(np.full((1, 5), 3.0))["lift_top_decile"] == pytest.approx([0.0])
-    assert Weighted(churned[1:], p[1:]).ranking(np.full((1, 4), 3.0))["lift_top_decile"] == pytest.approx([4.0])
+    assert ResampledScores(churned, p).ranking(np.full((1, 5), 3.0))["lift_top_decile"] == pytest.approx([0.0])
+    assert ResampledScores(churned[1:], p[1:]).ranking(np.full((1, 4), 3.0))["lift_top_decile"] == pytest.approx([4.0])
 
 
 def test_without_both_outcomes_there_is_no_ranking() -> None:
-    found = Weighted(np.array([1, 1]), np.array([0.2, 0.3])).ranking(np.ones((1, 2)))
+    found = ResampledScores(np.array([1, 1]), np.array([0.2, 0.3])).ranking(np.ones((1, 2)))
     assert np.isnan(found["roc_auc"]).all()
     assert found["brier"] == pytest.approx([(0.8**2 + 0.7**2) / 2])
 
@@ -132,3 +132,16 @@ def test_blocks_of_resamples_draw_what_one_block_would() -> None:
     assert (
         whole[2] == np.bincount([rng.integers(0, 1_000_000, 1_000_000) for _ in range(3)][2], minlength=10**6)
     ).all()
+
+
+def test_the_measures_of_a_resample_are_those_of_its_customers() -> None:
+    rng = np.random.default_rng(1)
+    p, earned = rng.beta(1, 3, 200), rng.normal(size=200)
+    churned = (rng.random(200) < p).astype("float64")
+    (weights,) = resamples(200, 1, 3)
+    again = np.repeat(np.arange(200), weights[0].astype(int))
+    ranking = peer(churned[again], p[again], 0.5)
+    expected = {name: ranking[name] for name in ("roc_auc", "average_precision", "brier")}
+    expected |= {"churn_rate": churned[again].mean(), "profit_per_customer": earned[again].mean()}
+    measured = Scored(churned, p, earned).measures(weights)
+    assert {name: value[0] for name, value in measured.items()} == pytest.approx(expected)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sqlalchemy import select
 
+from churn.profit import Profit
 from demo.chart import draw, write_page, write_png
 from demo.clock import moved_id, pass_time
 from demo.screen import STEPS, Screen, bar, bars, loop
@@ -25,7 +26,7 @@ from serve.releases.store import Store
 from stages.simulate import leaving
 from tests.factories import START, act, empty_log, fill, outcome, prediction, write_ledger
 
-MONEY = {"customer_value": 400, "offer_cost": 40, "offer_success": 0.3}
+PROFIT = Profit(customer_value=400, offer_cost=40, offer_success=0.3)
 A_MONTH = timedelta(days=30)
 ids = st.builds(lambda at, rest: f"{at:014x}{rest:018x}", st.integers(10**15, 2 * 10**15), st.integers(0, 2**72 - 1))
 
@@ -141,7 +142,7 @@ def test_other_months_are_other_customers_of_the_same_operator() -> None:
 
 def test_a_score_counts_the_offers_and_whom_they_kept() -> None:
     churned = np.array([1, 0, 1, 0])
-    score = Score.of(Side(np.array([0.9, 0.8, 0.2, 0.1]), np.array([1.0, 1, 0, 0])), churned * 1.0, churned, MONEY)
+    score = Score.of(Side(np.array([0.9, 0.8, 0.2, 0.1]), np.array([1.0, 1, 0, 0])), churned * 1.0, churned, PROFIT)
     assert score == (pytest.approx(0.75), pytest.approx((0.3 * 400 - 2 * 40) / 4))
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
 from churn.scorer import Scorer
 from demo.world import month, true_auc
 from monitoring.check.report import report
@@ -27,13 +28,13 @@ WORLDS = {
 @pytest.mark.parametrize("world", WORLDS)
 def test_what_changed_is_found_in_its_month_and_nothing_else(world: str, reproduced: Path) -> None:
     knobs = read_params("monitoring.report", report, ROOT / "params.yaml") | {"resamples": 200}
-    money, scorer = read_section("profit", ROOT / "params.yaml"), Scorer.open(reproduced / "models/release")
+    profit, scorer = read_knobs("profit", Profit, ROOT / "params.yaml"), Scorer.open(reproduced / "models/release")
     change, expected = WORLDS[world]
     wrong, off, trusted = [], [], []
     for seed in SEEDS:
         customers = month(1_000 + seed, CUSTOMERS, **change)
         seen = taken(scorer, customers)
-        found = report(seen, money, **knobs).found
+        found = report(seen, profit, **knobs).found
         breaches = {reason["id"] for reason in found["reasons"] if reason["level"] == "breach"}
         if not (breaches & expected if expected else not breaches):
             wrong.append((seed, found["reasons"]))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sqlalchemy import Engine
 
-from churn.params import read_section
+from churn.params import read_knobs
+from churn.profit import Profit
 from churn.scores import scores
 from churn.script import InputError, as_json
 from monitoring import shadow
@@ -33,7 +34,7 @@ from tests.factories import (
     write_ledger,
 )
 
-MONEY = read_section("profit", ROOT / "params.yaml")
+PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
 SHADOW = Shadow("new", "old", START)
 
 
@@ -96,7 +97,7 @@ def test_pairs_are_of_one_request_and_one_customer(engine: Engine) -> None:
 def test_the_report_says_how_much_two_models_differ(engine: Engine) -> None:
     fill_pairs(engine, 2000, (1.5, 0.1))
     answered, pairs, frame = read(engine)
-    found = compared(answered, pairs, frame, MONEY, 100, 42)
+    found = compared(answered, pairs, frame, PROFIT, 100, 42)
     p, q = frame["p_answered"].to_numpy(), frame["p_shadow"].to_numpy()
     assert (found["scored"], found["customers"]) == (1, 2000)
     assert found["spearman"] == pytest.approx(stats.spearmanr(p, q).statistic)
@@ -123,7 +124,7 @@ def test_the_report_says_how_much_two_models_differ(engine: Engine) -> None:
 
 def test_a_model_beside_itself_differs_in_nothing(engine: Engine) -> None:
     fill(engine, [row for i in range(20) for row in pair(1, f"c{i}", i / 20, i / 20, f"r{i}")], [])
-    found = compared(*read(engine), MONEY, 100, 42)
+    found = compared(*read(engine), PROFIT, 100, 42)
     assert found["spearman_low"] == found["spearman"] == pytest.approx(1)
     assert (found["changed"], found["difference_max"]) == (0, 0)
     assert found["outcomes"]["labelled"] == 0
@@ -153,7 +154,7 @@ def test_nine_intervals_in_ten_hold_the_true_rank_correlation() -> None:
 
 
 def test_an_empty_window_is_told_as_one(engine: Engine) -> None:
-    found = compared(*read(engine), MONEY, 100, 42)
+    found = compared(*read(engine), PROFIT, 100, 42)
     assert json.loads(as_json(found))["scored"] is None
     told = shadow.table(found | {"shadow": "new", "champion": "old", "since": START.isoformat()})
     assert "0 of 0 answered requests" in told

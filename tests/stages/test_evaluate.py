@@ -13,10 +13,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from churn.calibration import sigmoid, stretch
+from churn.profit import Profit
 from churn.script import InputError
 from stages.evaluate import HEADLINES, POINTS, curves, evaluate, importance, main, slice_scores, thinned
 
-MONEY = {"customer_value": 400.0, "offer_cost": 40.0, "offer_success": 0.3}
+PROFIT = Profit(customer_value=400.0, offer_cost=40.0, offer_success=0.3)
 
 
 def drawn(n: int, seed: int, slope: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +31,7 @@ def evaluated(churned: np.ndarray, p: np.ndarray, threshold: float = 0.4, b: int
     other = knobs.pop("other", p)
     rate = knobs.pop("base_rate", 0.3)
     fixed: dict[str, Any] = {"baseline": "simple", "slices": [], "resamples": b, "seed": 1}
-    return evaluate(churned, p, other, threshold, rate, MONEY, **fixed | knobs)
+    return evaluate(churned, p, other, threshold, rate, PROFIT, **fixed | knobs)
 
 
 # intervals

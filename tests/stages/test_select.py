@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from sklearn.metrics import roc_auc_score
 
 from churn.calibration import sigmoid, stretch
 from churn.params import read_section
+from churn.profit import Profit
 from churn.schema import TARGET
 from churn.script import InputError
 from stages.select import Selection, by_threshold, cross_calibrated, losses, main, select, winner
 
-MONEY = {"customer_value": 400.0, "offer_cost": 40.0, "offer_success": 0.3}
+PROFIT = Profit(customer_value=400.0, offer_cost=40.0, offer_success=0.3)
 KNOBS: dict[str, Any] = {
     "metric": "roc_auc", "one_standard_error": False, "calibrate": "never", "threshold": "profit",
 }  # fmt: skip
@@ -32,7 +34,7 @@ def oof(p: np.ndarray) -> pd.DataFrame:
 
 
 def chosen(models: dict[str, np.ndarray], churned: np.ndarray = CHURNED, **knobs: Any) -> Selection:
-    return select(churned, {name: oof(p) for name, p in models.items()}, MONEY, **KNOBS | knobs)
+    return select(churned, {name: oof(p) for name, p in models.items()}, PROFIT, **KNOBS | knobs)
 
 
 # the winner
@@ -140,7 +142,7 @@ Y, P = np.array([1, 0, 1, 0, 0]), np.array([0.9, 0.7, 0.6, 0.3, 0.1])
 
 
 def test_each_threshold_has_its_profit_f1_precision_and_recall() -> None:
-    table = by_threshold(Y, P, MONEY).set_index("threshold")
+    table = by_threshold(Y, P, PROFIT).set_index("threshold")
     assert len(table) == 199
     # three flagged, two of them leave: 2 * (.3 * 400 - 40) - 40 over five customers
     assert table.loc[0.5].tolist() == pytest.approx([24, 0.8, 2 / 3, 1])
@@ -151,13 +153,13 @@ def test_each_threshold_has_its_profit_f1_precision_and_recall() -> None:
 @pytest.mark.parametrize(("threshold", "value"), [("profit", 0.305), ("f1", 0.305), (0.77, 0.77)])
 def test_the_threshold_is_the_lowest_best_one_or_the_number(threshold: str | float, value: float) -> None:
     folds = {"one": pd.DataFrame({"fold": np.arange(20) % 2, "p": np.repeat(P, 4)})}
-    found = select(np.repeat(Y, 4), folds, MONEY, **KNOBS | {"threshold": threshold})
+    found = select(np.repeat(Y, 4), folds, PROFIT, **KNOBS | {"threshold": threshold})
     assert found.threshold == pytest.approx(value)
     assert found.metrics["threshold_by"] == (threshold if isinstance(threshold, str) else "params")
 
 
 def test_profit_and_f1_may_disagree() -> None:
-    dear = {**MONEY, "offer_cost": 100.0}
+    dear = replace(PROFIT, offer_cost=100.0)
     folds = {"one": oof(TRUTH)}
     by = {t: select(CHURNED, folds, dear, **KNOBS | {"threshold": t}).threshold for t in ("profit", "f1")}
     assert by["profit"] == pytest.approx(100 / 120, abs=0.1)  # offers pay where p > cost / (success * value)

@@ -15,8 +15,8 @@ import pytest
 from scipy import stats
 from sqlalchemy import Engine
 
-from churn.params import read_params, read_section
-from churn.profit import profit
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
 from churn.script import InputError
 from monitoring.ab import experiment as ab
 from monitoring.ab.experiment import Experiment, chi_square, read_customers, report, running
@@ -26,7 +26,7 @@ from serve.releases.store import Store
 from tests.conftest import ROOT
 from tests.factories import START, act, customers, empty_log, fill, guessed, outcome, prediction, write_ledger
 
-MONEY = read_section("profit", ROOT / "params.yaml")
+PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
 KNOBS = read_params("ab", report, ROOT / "params.yaml") | {"resamples": 100}
 SPLIT = {"challenger": "new", "share": 0.5}
 EXPERIMENT = Experiment("old", "new", 0.5, START)
@@ -56,7 +56,7 @@ def fill_experiment(engine: Engine, n: int, noise: tuple[float, float], share: f
 
 def earned(customers: pd.DataFrame) -> pd.DataFrame:
     arm = np.where(customers["challenger"] == 1, "challenger", "champion")
-    return customers.assign(arm=arm, earned=profit(customers["churned"], customers["flagged"], **MONEY))
+    return customers.assign(arm=arm, earned=PROFIT.of(customers["churned"], customers["flagged"]))
 
 
 def test_an_experiment_begins_with_the_share_that_it_has_now() -> None:
@@ -124,7 +124,7 @@ def test_a_better_challenger_gets_better_and_a_worse_one_worse(tmp_path: Path) -
     for name, noise in (("better", (2.5, 0.1)), ("worse", (0.1, 2.5))):
         (tmp_path / name).mkdir()
         fill_experiment(engine := empty_log(tmp_path / name), 4000, noise)
-        found = report(read(engine), EXPERIMENT, MONEY, **KNOBS)
+        found = report(read(engine), EXPERIMENT, PROFIT, **KNOBS)
         sign = 1 if name == "better" else -1
         assert found["verdict"] == name
         assert found["words"].startswith(f"challenger {name}: {found['sequential']['difference']:+.2f}")
@@ -135,7 +135,7 @@ def test_a_better_challenger_gets_better_and_a_worse_one_worse(tmp_path: Path) -
 
 def test_two_arms_alike_stay_undecided(engine: Engine) -> None:
     fill_experiment(engine, 3000, (1.0, 1.0), share=0.2)
-    found = report(read(engine), EXPERIMENT._replace(share=0.2), MONEY, **KNOBS)
+    found = report(read(engine), EXPERIMENT._replace(share=0.2), PROFIT, **KNOBS)
     assert found["verdict"] == "undecided"
     assert "wait for about" in found["words"]
     assert found["checks"]["problems"] == []
@@ -148,7 +148,7 @@ def test_two_arms_alike_stay_undecided(engine: Engine) -> None:
 
 def test_a_share_that_is_not_the_split_s_is_not_trusted(engine: Engine) -> None:
     fill_experiment(engine, 3000, (2.5, 0.1), share=0.4)
-    found = report(read(engine), EXPERIMENT, MONEY, **KNOBS)
+    found = report(read(engine), EXPERIMENT, PROFIT, **KNOBS)
     assert found["verdict"] == "invalid"
     assert "instead of 50.00%" in found["words"]
 
@@ -183,7 +183,7 @@ def frame(n: tuple[int, int], labelled: tuple[int, int], switched: int = 0) -> p
 )
 def test_the_verdict_follows_from_the_counts(customers: pd.DataFrame, verdict: str, says: str) -> None:
     share = 0.4 if len(customers) == 249 else 0.5
-    found = report(customers, EXPERIMENT._replace(share=share), MONEY, **KNOBS)
+    found = report(customers, EXPERIMENT._replace(share=share), PROFIT, **KNOBS)
     assert found["verdict"] == verdict
     assert says in found["words"]
     assert ab.table(found).endswith(f"{found['words']}\n")
@@ -193,7 +193,7 @@ def test_the_verdict_follows_from_the_counts(customers: pd.DataFrame, verdict: s
 
 def test_arms_that_flag_nobody_are_not_compared() -> None:
     nobody = frame((200, 200), (200, 200)).assign(flagged=0.0)
-    found = report(nobody, EXPERIMENT, MONEY, **KNOBS)
+    found = report(nobody, EXPERIMENT, PROFIT, **KNOBS)
     assert (found["verdict"], found["words"]) == (
         "undecided", "not decided: every customer with an outcome earned the same",
     )  # fmt: skip
@@ -201,7 +201,7 @@ def test_arms_that_flag_nobody_are_not_compared() -> None:
 
 def test_the_last_day_is_the_test_of_all_and_the_days_before_knew_less(engine: Engine) -> None:
     fill_experiment(engine, 1500, (1.0, 0.5), days=10)
-    found = report(read(engine), EXPERIMENT, MONEY, **KNOBS)
+    found = report(read(engine), EXPERIMENT, PROFIT, **KNOBS)
     means = earned(read(engine)).groupby("arm")["earned"].mean()
     last = found["days"][-1]
     assert last["difference"] == pytest.approx(means["challenger"] - means["champion"])
@@ -214,7 +214,7 @@ def test_the_last_day_is_the_test_of_all_and_the_days_before_knew_less(engine: E
 
 def test_the_same_log_gives_the_same_report(engine: Engine) -> None:
     fill_experiment(engine, 600, (1.0, 0.5))
-    one, two = (report(read(engine), EXPERIMENT, MONEY, **KNOBS) for _ in range(2))
+    one, two = (report(read(engine), EXPERIMENT, PROFIT, **KNOBS) for _ in range(2))
     assert ab.as_json(one) == ab.as_json(two)
     assert page(one) == page(two)
 

@@ -6,13 +6,14 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from churn.calibration import stretch
-from churn.params import read_section
+from churn.params import read_knobs, read_section
+from churn.profit import Profit
 from monitoring.check.estimate import calibrate
 from monitoring.check.realised import concept_drift, realised, recalibration, selection
 from tests.conftest import ROOT
 from tests.factories import customers, guessed
 
-MONEY = read_section("profit", ROOT / "params.yaml")
+PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
 PARAMS = read_section("monitoring.report", ROOT / "params.yaml")
 LIMITS = {"gap": PARAMS["concept_gap"], "miscalibration": PARAMS["concept_calibration"], "alpha": PARAMS["alpha"]}
 CURVE = calibrate(*[values.astype("float64") for values in customers(5_000, seed=99)][::-1])
@@ -23,7 +24,7 @@ def frame(p: np.ndarray, churned: np.ndarray) -> pd.DataFrame:
 
 
 def scored(p: np.ndarray, churned: np.ndarray, resamples: int = 200) -> dict[str, float]:
-    return realised(frame(p, churned), CURVE, MONEY, resamples, 1)
+    return realised(frame(p, churned), CURVE, PROFIT, resamples, 1)
 
 
 def test_the_scores_are_scikit_learn_s() -> None:

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
 from churn.script import as_json
 from monitoring.check import drift
 from monitoring.check.report import Report, known_of, report, write_report
 from monitoring.check.snapshot_files import Snapshot
 from tests.conftest import ROOT
 
-MONEY = read_section("profit", ROOT / "params.yaml")
+PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
 KNOBS = read_params("monitoring.report", report, ROOT / "params.yaml") | {"resamples": 100}
 LEVELS = ["Month-to-month", "One year", "Two year"]
 CARD = {"features": [], "inputs": {"numbers": ["tenure", "charges"], "categories": {"contract": LEVELS}}}
@@ -51,7 +52,7 @@ def taken(current: pd.DataFrame, cohort: pd.DataFrame | None = None, sign: float
 
 
 def made(*args: Any, **knobs: Any) -> Report:
-    return report(taken(*args), MONEY, **KNOBS | knobs)
+    return report(taken(*args), PROFIT, **KNOBS | knobs)
 
 
 def reasons(found: dict[str, Any]) -> dict[str, str]:
@@ -80,7 +81,7 @@ def test_one_input_of_many_that_moved_is_a_warning() -> None:
 
 
 def test_a_world_that_turned_round_is_found_and_the_estimate_is_not_trusted() -> None:
-    found = report(taken(people(N, 1), people(N, 3), -1.0), MONEY, **KNOBS).found
+    found = report(taken(people(N, 1), people(N, 3), -1.0), PROFIT, **KNOBS).found
     assert found["verdict"] == "breach" and {"concept_drift", "realised_auc"} == reasons(found).keys()
     assert found["estimated"]["trusted"] is False
     assert "don't trust the estimate" in " ".join(reason["words"] for reason in found["reasons"])
@@ -92,7 +93,7 @@ def test_unclean_data_are_named_with_their_share() -> None:
     customers.loc[: N // 5, "contract"] = "Three year"
     customers.loc[: N // 6, "charges"] = 500.0
     taken_ = taken(people(N, 1))._replace(sample=customers.assign(churn_probability=chance(people(N, 1))))
-    found = report(taken_, MONEY, **KNOBS).found
+    found = report(taken_, PROFIT, **KNOBS).found
     assert {"more_missing", "unseen", "outside"} <= reasons(found).keys()
     assert found["quality"]["unseen"] == pytest.approx(0.2, abs=0.01)
     assert found["quality"]["features"]["charges"]["outside"] == pytest.approx(1 / 6, abs=0.01)
@@ -101,7 +102,7 @@ def test_unclean_data_are_named_with_their_share() -> None:
 
 def test_too_few_customers_are_unknown_but_a_breach_by_outcomes_stays_one() -> None:
     assert made(people(60, 1)).found["verdict"] == "unknown"
-    assert report(taken(people(60, 1), people(N, 3), -1.0), MONEY, **KNOBS).found["verdict"] == "breach"
+    assert report(taken(people(60, 1), people(N, 3), -1.0), PROFIT, **KNOBS).found["verdict"] == "breach"
 
 
 def test_without_outcomes_nobody_says_whether_to_trust_the_estimate() -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from churn.calibration import logit, sigmoid
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params
+from churn.profit import Profit
 from churn.release import open_release
 from churn.scorer import Scorer
 from churn.script import InputError
@@ -26,7 +27,7 @@ from serve.releases.store import Store
 from tests.conftest import ROOT, opposite_release, other_release
 
 KNOBS = read_params("gate", judge, ROOT / "params.yaml")
-MONEY = read_section("profit", ROOT / "params.yaml")
+PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
 N = 1_000
 
 
@@ -55,7 +56,7 @@ def noisy(p: np.ndarray, deviation: float, seed: int = 9) -> np.ndarray:
 
 def judged(champion: np.ndarray, candidate: np.ndarray, table: Table, **knobs: Any) -> dict[str, Any]:
     sides = (cast(Scorer, Fixed(champion)), cast(Scorer, Fixed(candidate)))
-    return judge(*sides, {"test": table}, MONEY, ["home", "not there"], **KNOBS | knobs)
+    return judge(*sides, {"test": table}, PROFIT, ["home", "not there"], **KNOBS | knobs)
 
 
 @given(st.integers(0, 1000))
@@ -134,7 +135,7 @@ def test_few_outcomes_of_production_are_left_out() -> None:
     p, table = world(7)
     few = Table({}, table.churned[:299])
     sides = (cast(Scorer, Fixed(p)), cast(Scorer, Fixed(p)))
-    found = judge(*sides, {"test": table, "production": few}, MONEY, [], **KNOBS)
+    found = judge(*sides, {"test": table, "production": few}, PROFIT, [], **KNOBS)
     assert (found["passed"], found["customers"]) == (True, {"test": N, "production": 299})
     assert {row["data"] for row in found["measures"]} == {"test"}
 
