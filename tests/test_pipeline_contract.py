@@ -67,6 +67,7 @@ OUTSIDE = {
     "churn/__init__.py": "empty",
     "stages/__init__.py": "empty",
     "churn/intervals.py": "the reports' alone",
+    "churn/page.py": "the reports' alone",
     "churn/text.py": "the commands' alone",
     "churn/draft_schema.py": "a command for people, before there is a schema to run with",
 }
@@ -143,6 +144,22 @@ def closure(path: str) -> set[str]:
     return found
 
 
+# templates of pages: beside the module that fills them, or shared
+SHARED = {str(path.relative_to(ROOT)) for path in (ROOT / "churn/templates").glob("*.html")}
+PAGES = SHARED | {path for script in (*SCRIPTS, *WATCH) if (ROOT / (path := f"{script[:-3]}.html")).exists()}
+
+
+def is_code(path: str) -> bool:
+    return path.endswith(".py") or path in PAGES
+
+
+def code(path: str) -> set[str]:
+    """The closure of `path`, and the templates of the pages in it."""
+    scripts = closure(path)
+    own = {f"{script[:-3]}.html" for script in scripts} & PAGES
+    return scripts | own | (SHARED if "churn/page.py" in scripts else set())
+
+
 READERS = ("read_knobs", "read_params", "read_section")
 
 
@@ -166,7 +183,7 @@ def same(declared: str, argument: str) -> bool:
 @each_stage
 def test_code_deps_are_the_imports(stage: str) -> None:
     deps = entries(stage, "deps")
-    assert {dep for dep in deps if dep.endswith(".py")} == closure(script(stage))
+    assert {dep for dep in deps if is_code(dep)} == code(script(stage))
 
 
 @each_stage
@@ -178,7 +195,7 @@ def test_no_dep_is_listed_twice(stage: str) -> None:
 @each_stage
 def test_files_are_the_arguments_of_main(stage: str) -> None:
     listed = entries(stage, "deps", "outs", "metrics", "plots")
-    files = {file for file in listed if not file.endswith(".py")} - {*from_params(stage).values(), GATES.get(stage)}
+    files = {file for file in listed if not is_code(file)} - {*from_params(stage).values(), GATES.get(stage)}
     arguments = [str(ast.literal_eval(default.args[0])) for default in main_of(script(stage)).args.defaults]  # type: ignore[attr-defined]
     assert not [file for file in files if not any(same(file, argument) for argument in arguments)]
     assert not [argument for argument in arguments if not any(same(file, argument) for file in files)]
@@ -195,7 +212,7 @@ def test_who_reads_the_table_or_the_schema_depends_on_it(stage: str) -> None:
 
 @each_stage
 def test_what_a_stage_reads_another_one_writes(stage: str) -> None:
-    read = {dep for dep in STAGES[stage]["deps"] if not dep.endswith(".py")} - set(from_params(stage).values())
+    read = {dep for dep in STAGES[stage]["deps"] if not is_code(dep)} - set(from_params(stage).values())
     written = list(chain(*(entries(other, "outs", "metrics", "plots") for other in STAGES if other != stage)))
     assert not [dep for dep in read if not any(same(dep, path) for path in written)]
 

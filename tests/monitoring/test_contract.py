@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.test_pipeline_contract import PIPELINE, ROOT, closure, main_of, same, sections
+from tests.test_pipeline_contract import PIPELINE, ROOT, code, is_code, main_of, same, sections
 
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "monitoring/dvc.yaml").read_text())["stages"]
 each_stage = pytest.mark.parametrize("stage", STAGES)
@@ -26,12 +26,12 @@ def paths(stage: str, *kinds: str) -> dict[str, Any]:
 
 @each_stage
 def test_code_deps_are_the_imports(stage: str) -> None:
-    assert sorted(dep for dep in paths(stage, "deps") if dep.endswith(".py")) == sorted(closure(script(stage)))
+    assert {dep for dep in paths(stage, "deps") if is_code(dep)} == code(script(stage))
 
 
 @each_stage
 def test_files_are_the_arguments_of_main(stage: str) -> None:
-    files = {path for path in paths(stage, "deps", "outs", "metrics") if not path.endswith(".py")}
+    files = {path for path in paths(stage, "deps", "outs", "metrics") if not is_code(path)}
     arguments = {ast.literal_eval(default.args[0]) for default in main_of(script(stage)).args.defaults}  # type: ignore[attr-defined]
     assert files == arguments
 
