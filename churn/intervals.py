@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest
@@ -11,6 +12,18 @@ from churn.scores import Weights, resamples
 Z = NormalDist().inv_cdf(0.975)
 MOST = 10_000  # customers that are resampled: more cost time and tell nothing new about the spread
 Measure = Callable[[Weights], dict[str, np.ndarray]]
+
+
+class Interval(NamedTuple):
+    """A value with its interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+    def named(self, key: str) -> dict[str, float]:
+        """The value as `key`, its ends as `key`_low and `key`_high, as metrics files and reports have them."""
+        return {key: self.value, f"{key}_low": self.low, f"{key}_high": self.high}
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:
@@ -37,11 +50,16 @@ def bootstrap(measure_of: Callable[[np.ndarray], Measure], n: int, b: int, seed:
     return {key: np.r_[value, value + (drawn[key] - middle[key]) * np.sqrt(m / n)] for key, value in whole.items()}
 
 
-def with_intervals(found: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Each value of `bootstrap`, and as _low and _high its interval; NaN where the customers have no such score."""
-    result: dict[str, float] = {}
-    for key, values in found.items():
-        drawn = values[1:][~np.isnan(values[1:])]  # a resample without both outcomes has no ranking
-        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-        result |= {key: float(values[0]), f"{key}_low": float(low), f"{key}_high": float(high)}
+def intervals(drawn: Mapping[str, np.ndarray]) -> dict[str, Interval]:
+    """Each value of `bootstrap` with its interval; NaN where the customers have no such score."""
+    result = {}
+    for key, values in drawn.items():
+        rest = values[1:][~np.isnan(values[1:])]  # a resample without both outcomes has no ranking
+        low, high = np.quantile(rest, [0.025, 0.975]) if len(rest) else (np.nan, np.nan)
+        result[key] = Interval(float(values[0]), float(low), float(high))
     return result
+
+
+def with_intervals(drawn: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The same, flat: key, key_low and key_high."""
+    return {name: x for key, interval in intervals(drawn).items() for name, x in interval.named(key).items()}
