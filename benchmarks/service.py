@@ -29,7 +29,8 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from churn.release import CARD, open_release, seal
-from serve.log.writer import connect, first_id, predictions
+from serve.log.database import connect
+from serve.log.tables import first_id, predictions
 from serve.releases.store import Store
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from churn.script import write_text
-from serve.log.writer import connect, moment, turns
+from serve.log.database import connect, write_lock
+from serve.log.tables import db_time
 from serve.releases.store import LEDGER
 
 STAMP = 14  # digits of an id that are its moment, in microseconds
@@ -27,11 +28,11 @@ def pass_time(releases: Path, by: timedelta) -> None:
     """
     engine = connect(f"sqlite:///{releases / 'log.db'}")
     try:
-        with turns(engine)(), engine.begin() as connection:
+        with write_lock(engine)(), engine.begin() as connection:
             driver: Any = connection.connection.driver_connection
             functions: dict[str, Callable[[Any], Any]] = {
                 "moved_id": lambda name: moved_id(name, by),
-                "moved": lambda text: moment(datetime.strptime(text, FORMAT) - by),
+                "moved": lambda text: db_time(datetime.strptime(text, FORMAT) - by),
                 "moved_check": lambda found: moved_check(found, by),
             }
             for name, function in functions.items():

@@ -30,7 +30,7 @@ from monitoring.check.report import report
 from monitoring.check.run import keep, take
 from monitoring.frames import open_log
 from monitoring.shadow import compared, read_pairs, running
-from serve.log.writer import predictions
+from serve.log.tables import predictions
 from serve.releases.store import Store
 from stages.simulate import leaving
 

@@ -25,7 +25,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from serve.log.writer import NAMES, Moment, first_id, opened, outcomes, predictions
+from serve.log.database import opened
+from serve.log.tables import NAMES, UtcTime, first_id, outcomes, predictions
 from serve.settings import read_settings
 
 ANSWERED = ("champion", "challenger")  # the arms whose probability went out
@@ -81,7 +82,7 @@ def read_frame(connection: Connection, statement: Select[Any]) -> pd.DataFrame:
     """What is selected; numbers are floats, a missing one NaN, and times are in UTC."""
     columns = list(statement.selected_columns)
     # SQLAlchemy would make each time an object; pandas reads a column of texts at once
-    plain = [type_coerce(c, String).label(c.name) if isinstance(c.type, Moment) else c for c in columns]
+    plain = [type_coerce(c, String).label(c.name) if isinstance(c.type, UtcTime) else c for c in columns]
     result = connection.execution_options(yield_per=CHUNK).execute(statement.with_only_columns(*plain))
     parts = [_typed(part, columns) for part in result.partitions()]
     return pd.concat(parts or [_typed([], columns)], ignore_index=True)
@@ -90,7 +91,7 @@ def read_frame(connection: Connection, statement: Select[Any]) -> pd.DataFrame:
 def _typed(rows: Sequence[Any], columns: Sequence[ColumnElement[Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[column.name for column in columns], dtype="object")
     for column in columns:
-        if isinstance(column.type, Moment):
+        if isinstance(column.type, UtcTime):
             frame[column.name] = pd.to_datetime(frame[column.name], utc=True, format="ISO8601")
         elif isinstance(column.type, Integer | Double):
             frame[column.name] = frame[column.name].astype("float64")

@@ -26,7 +26,7 @@ from churn.script import InputError, as_json, run
 from monitoring.ab.experiment import SCORES, report
 from monitoring.frames import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
 from monitoring.text import cell, day_and_hour, row
-from serve.log.writer import predictions
+from serve.log.tables import predictions
 from serve.releases.ledger import Act, now_in, since
 from serve.releases.store import Store
 from serve.settings import read_settings

@@ -22,7 +22,8 @@ from serve.http.json_route import JSONRoute
 from serve.http.middleware import ADMIN, Call, Door, Refused, Rules, asks_for_key
 from serve.http.rate_limit import ApiKeys, RateLimit
 from serve.log.spool import Spool
-from serve.log.writer import LogDown, LogFull, PredictionLog, Row
+from serve.log.tables import Row
+from serve.log.writer import LogDown, LogFull, PredictionLog
 from serve.payloads import (
     ID,
     Explanation,

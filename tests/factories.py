@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, insert
 
-from serve.log.writer import connect, create_tables, first_id, outcomes, predictions
+from serve.log.database import connect, create_tables
+from serve.log.tables import first_id, outcomes, predictions
 from serve.releases.store import LEDGER, act_name
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from churn.scorer import Scorer
 from demo.world import sent
 from monitoring.check.snapshot import as_columns
 from monitoring.check.snapshot_files import Snapshot
-from serve.log.writer import first_id
+from serve.log.tables import first_id
 from tests.factories import fill, prediction
 
 

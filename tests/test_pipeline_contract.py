@@ -7,7 +7,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, reduce
 from importlib.metadata import packages_distributions
 from itertools import chain
@@ -18,40 +18,18 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+from tests.test_house import ROOT, modules, scripts, tree
+
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 HOUSE = ("churn", "stages", "serve", "monitoring", "review", "demo", "tests", "benchmarks")
 
 
-def scripts(*folders: str) -> list[str]:
-    return sorted(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
 # script -> why the service is not held to what it imports
 BESIDE = {"serve/releases/registry.py": "the command line's alone, where MLflow is; its functions import the training"}
 SCRIPTS, WATCH = scripts("churn", "stages"), scripts("monitoring")
-REVIEW, PLAYED = scripts("review"), scripts("demo")
+REVIEW = scripts("review")
 SERVICE = [path for path in scripts("serve") if path not in BESIDE]
-# folder -> what of the house it may import
-ARROWS = {
-    "churn": {"churn"},
-    "stages": {"churn"},
-    "serve": {"churn", "serve"},
-    "monitoring": {"churn", "serve", "monitoring"},
-    "review": {"churn", "review"},
-    "demo": {"churn", "stages", "serve", "monitoring", "demo"},
-}
-# what of the service those that watch it may import
-WATCHED = {
-    "serve.log.checks",
-    "serve.log.writer",
-    "serve.releases.ledger",
-    "serve.releases.store",
-    "serve.settings",
-}
-# and what acts on releases
-ACTING = {"monitoring/retrain/run.py": {"serve.releases.acts", "serve.releases.gate", "serve.releases.registry"}}
 # what the service must start without
 HEAVY = {"pandas", "sklearn", "mlflow", "joblib", "scipy", "pyarrow", "xgboost", "onnx", "skl2onnx", "evidently", "dvc"}
 
@@ -94,7 +72,6 @@ def stages() -> Iterator[tuple[str, dict[str, Any]]]:
 
 TEMPLATES = dict(stages())
 STAGES = {stage: expanded(template, stage.partition("@")[2]) for stage, template in TEMPLATES.items()}
-each_stage = pytest.mark.parametrize("stage", STAGES)
 
 
 def entries(stage: str, *kinds: str) -> dict[str, dict[str, Any]]:
@@ -117,21 +94,6 @@ def command(module: str) -> Path:
     """The file behind `python -m MODULE`."""
     path = ROOT / module.replace(".", "/")
     return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-@cache
-def tree(path: str) -> ast.Module:
-    return ast.parse((ROOT / path).read_text())
-
-
-def modules(path: str) -> Iterator[str]:
-    """Every module that `path` imports, also inside functions; for `from a import b` both a and a.b."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path} imports relatively; name the package"
-            yield from (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
 
 
 def closure(path: str) -> set[str]:
@@ -178,6 +140,21 @@ def same(declared: str, argument: str) -> bool:
     """Whether both are one file, or one is the folder, which has no suffix, that the other lies in."""
     a, b = Path(declared), Path(argument)
     return a == b or (not b.suffix and b in a.parents) or (not a.suffix and a in b.parents)
+
+
+def each_stage(claim: Callable[[str], None]) -> Callable[[], None]:
+    """One test of a claim for all stages, which lists those that break it."""
+
+    def test() -> None:
+        broken: dict[str, str] = {}
+        for stage in STAGES:
+            try:
+                claim(stage)
+            except AssertionError as error:
+                broken[stage] = str(error)
+        assert not broken
+
+    return test
 
 
 @each_stage
@@ -270,38 +247,6 @@ def test_every_script_is_a_dep_of_somebody() -> None:
     deps = set(chain(*(entries(stage, "deps") for stage in STAGES)))
     assert set(SCRIPTS) - deps == set(OUTSIDE)
     assert not [path for path, why in OUTSIDE.items() if why == "empty" and (ROOT / path).read_text()]
-
-
-@pytest.mark.parametrize("path", WATCH)
-def test_who_watches_knows_the_log_and_the_ledger_of_the_service(path: str) -> None:
-    files = {module for module in modules(path) if (ROOT / f"{module.replace('.', '/')}.py").exists()}
-    assert {module for module in files if module.startswith("serve.")} <= WATCHED | ACTING.get(path, set())
-
-
-@pytest.mark.parametrize("path", [*SCRIPTS, *SERVICE, *BESIDE, *WATCH, *REVIEW, *PLAYED])
-def test_the_arrows_are_kept(path: str) -> None:
-    known = {module.partition(".")[0] for module in modules(path)} & set(HOUSE)
-    assert known <= ARROWS[path.partition("/")[0]]
-
-
-@pytest.mark.parametrize(
-    ("path", "line", "banned"),
-    [
-        ("churn/x.py", "import stages.load", True),
-        ("churn/x.py", "from serve import log", True),
-        ("stages/x.py", "from stages.load import main", True),
-        ("stages/x.py", "import serve.log", True),
-        ("stages/x.py", "import churn.schema", False),
-        ("serve/x.py", "import serve.log", False),
-        ("stages/x.py", "import monitoring.ab", True),
-        ("monitoring/x.py", "import serve.log", False),
-        ("tests/test_x.py", "import stages.load", False),
-    ],
-)
-def test_ruff_keeps_the_arrows_while_one_types(path: str, line: str, banned: bool) -> None:
-    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--select", "TID251", "--stdin-filename", path, "-"]
-    done = subprocess.run(command, input=f"{line}\n", cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, "TID251" in done.stdout) == (banned, banned)
 
 
 def service_files() -> set[str]:

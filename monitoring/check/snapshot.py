@@ -22,7 +22,7 @@ from churn.schema import Schema
 from churn.script import run
 from monitoring.check.snapshot_files import Snapshot, write_snapshot
 from monitoring.frames import ANSWERED, IDS, between, flagged, open_log, read_frame, with_outcomes
-from serve.log.writer import predictions
+from serve.log.tables import predictions
 from serve.releases.store import Store
 from serve.settings import read_settings
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from serve.log.writer import Check
+from serve.log.tables import Check
 from serve.releases.ledger import Act
 
 WHO = "monitoring.retrain"

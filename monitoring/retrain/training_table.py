@@ -15,7 +15,7 @@ from churn.table import typed
 from monitoring.check.realised import selection
 from monitoring.check.snapshot import read_customers
 from monitoring.frames import IDS
-from serve.log.writer import moment_of, predictions
+from serve.log.tables import predictions, time_of_id
 
 log = logging.getLogger("monitoring.retrain")
 
@@ -57,7 +57,7 @@ def read_production(
         found.append(texts)
         left -= len(texts)
     table = pd.concat(found[::-1])
-    new = sum(learned is None or moment_of(name) >= learned for name in table.index.get_level_values("id"))
+    new = sum(learned is None or time_of_id(name) >= learned for name in table.index.get_level_values("id"))
     counted = pd.concat(everybody) if everybody else pd.DataFrame({"p": [], "churned": []})
     off = selection(counted["p"].to_numpy(), counted["churned"].notna().to_numpy())
     return Production(table.reset_index(drop=True), off, new, until)
@@ -85,7 +85,7 @@ def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> p
         if schema.id:
             row[schema.id.name] = who[-1]
         if schema.time:
-            row[schema.time.name] = moment_of(name).isoformat()
+            row[schema.time.name] = time_of_id(name).isoformat()
         rows.append({key: None if value is None else as_text(value) for key, value in row.items()})
     index = pd.MultiIndex.from_arrays([who, list(sent)], names=["who", "id"])
     return pd.DataFrame(rows, index, columns=[part.name for part in schema.parts], dtype="str")

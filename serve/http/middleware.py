@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from churn.script import InputError
 from serve.http.rate_limit import ApiKeys, RateLimit
-from serve.log.writer import new_id
+from serve.log.tables import new_id
 from serve.telemetry import metrics
 from serve.telemetry.logs import place, write_line
 

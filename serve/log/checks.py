@@ -10,7 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from churn.script import as_json
-from serve.log.writer import Check, check_file, checks, has_checks, turns
+from serve.log.database import check_file, write_lock
+from serve.log.tables import Check, checks, has_checks
 
 
 def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> None:
@@ -18,7 +19,7 @@ def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> No
 
     A TimeoutError where the service writes all the time.
     """
-    turn, is_file = turns(connection.engine), connection.dialect.name == "sqlite"
+    turn, is_file = write_lock(connection.engine), connection.dialect.name == "sqlite"
     plain = json.loads(as_json(found))  # no NaN, which PostgreSQL refuses
     row = {"model_version": plain["window"]["model_version"], "verdict": plain["verdict"], "found": plain}
     insert = sqlite.insert(checks) if is_file else postgresql.insert(checks)

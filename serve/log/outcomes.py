@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
 
-from serve.log.writer import ANSWERED, first_id, outcomes, predictions
+from serve.log.tables import ANSWERED, first_id, outcomes, predictions
 
-NEWEST = 20_000  # customers at most
+MAX_CUSTOMERS = 20_000  # customers at most
 
 
 def labelled(
@@ -32,7 +32,7 @@ def labelled(
                 who = (row.customer_id, "") if row.customer_id else ("", row.id)  # of several requests of one customer
                 if who not in found or (row.observed_at, row.id) > (found[who].observed_at, found[who].id):
                     found[who] = row
-    newest = sorted(found.values(), key=lambda row: str(row.id))[-NEWEST:]
+    newest = sorted(found.values(), key=lambda row: str(row.id))[-MAX_CUSTOMERS:]
     return [row.features for row in newest], [row.churned for row in newest]
 
 

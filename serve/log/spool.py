@@ -19,9 +19,9 @@ import orjson
 
 log = logging.getLogger("serve.spool")
 
-CHUNK = 2**19  # bytes read at once, about a thousand rows
+CHUNK_BYTES = 2**19  # bytes read at once, about a thousand rows
 PROBE = b" " * 4096  # written and cut off again to see that the disk takes a group of rows
-WAIT = 0.5  # seconds for another process, which takes milliseconds unless it stands still
+LOCK_SECONDS = 0.5  # seconds for another process, which takes milliseconds unless it stands still
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -106,8 +106,8 @@ class Spool:
             fcntl.flock(self.drain_lock, fcntl.LOCK_UN)
 
     def _lines(self, start: int, end: int) -> bytes:
-        """About CHUNK bytes of whole lines, at least one before `end`; what lies there does not change."""
-        size = CHUNK
+        """About CHUNK_BYTES bytes of whole lines, at least one before `end`; what lies there does not change."""
+        size = CHUNK_BYTES
         while True:
             content = os.pread(self.file, min(size, end - start), start)
             if (whole := content.rfind(b"\n") + 1) or start + size >= end:
@@ -139,7 +139,7 @@ class Spool:
     def _alone(self) -> Iterator[int]:
         """Nobody else writes; yields where the last whole line ends."""
         with self._threads:  # the lock of the file keeps other processes out, not other threads
-            lock(self.file, WAIT)
+            lock(self.file, LOCK_SECONDS)
             try:
                 self._put_in_place()
                 yield self._repaired()
@@ -162,12 +162,12 @@ class Spool:
                 return
             os.dup2(new, self.file, inheritable=False)
             os.close(new)
-            lock(self.file, WAIT)
+            lock(self.file, LOCK_SECONDS)
 
     def _repaired(self) -> int:
         end = size = self.size
         while end and os.pread(self.file, 1, end - 1) != b"\n":
-            start = max(0, end - CHUNK)
+            start = max(0, end - CHUNK_BYTES)
             end = start + os.pread(self.file, end - start, start).rfind(b"\n") + 1
         if end < size:
             os.ftruncate(self.file, end)

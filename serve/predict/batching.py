@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from serve.log.writer import COLUMNS, PredictionLog, Row, moment, new_id
+from serve.log.tables import COLUMNS, Row, db_time, new_id
+from serve.log.writer import PredictionLog
 from serve.payloads import ID, Prediction
 from serve.predict.live import Model
 from serve.predict.shadow import Shadow
@@ -177,7 +178,7 @@ def answered(group: list[Work]) -> Found:
     found = Found()
     try:
         p = scored(group)
-        now, at = time.perf_counter(), moment(datetime.now(UTC))
+        now, at = time.perf_counter(), db_time(datetime.now(UTC))
         for work, probabilities in zip(group, p, strict=True):
             latency = round((now - work.arrived) * 1000, 3)
             predictions: list[Prediction] = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from serve.log.writer import COLUMNS, Row, new_id
+from serve.log.tables import COLUMNS, Row, new_id
 from serve.predict.live import Model
 from serve.telemetry import metrics
 from serve.telemetry.logs import place

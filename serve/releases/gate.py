@@ -23,8 +23,8 @@ from churn.profit import Profit
 from churn.scorer import Scorer
 from churn.scores import LOSSES, ResampledScores, Weights, resamples, total
 from churn.script import InputError, rounded
+from serve.log.database import connect, first_line
 from serve.log.outcomes import labelled
-from serve.log.writer import connect, first_line
 from serve.releases.store import Store
 
 ERROR = 0.05  # of a one-sided bound

@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from churn.release import open_release
 from churn.script import InputError
-from serve.log.writer import ANSWERED, opened, predictions
+from serve.log.database import opened
+from serve.log.tables import ANSWERED, predictions
 from serve.releases.store import Store
 
 LOCK = "dvc.lock"  # of a commit: it names every output by its hash

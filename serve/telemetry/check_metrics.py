@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from serve.log.writer import Check
+    from serve.log.tables import Check
     from serve.predict.live import Lineup
 
 log = logging.getLogger("serve.checked")

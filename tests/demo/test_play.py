@@ -21,7 +21,7 @@ from demo.workspace import turn
 from demo.world import CHANGED, WORLDS, expected_auc, month, true_auc
 from monitoring.retrain.policy import last_retraining, learned_until, world_since
 from serve.log.checks import latest, record
-from serve.log.writer import moment_of, outcomes, predictions
+from serve.log.tables import outcomes, predictions, time_of_id
 from serve.releases.store import Store
 from stages.simulate import leaving
 from tests.factories import START, act, empty_log, fill, outcome, prediction, write_ledger
@@ -38,7 +38,7 @@ ids = st.builds(lambda at, rest: f"{at:014x}{rest:018x}", st.integers(10**15, 2 
 def test_moved_ids_stay_the_only_ones_and_in_order(names: list[str], by: timedelta) -> None:
     moved = [moved_id(name, by) for name in sorted(names)]
     assert moved == sorted(set(moved))
-    assert all(moment_of(name) - moment_of(new) == by for name, new in zip(sorted(names), moved, strict=True))
+    assert all(time_of_id(name) - time_of_id(new) == by for name, new in zip(sorted(names), moved, strict=True))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def moments(folder: Path) -> dict[str, list[datetime]]:
         checks = latest(connection, datetime(2000, 1, 1, tzinfo=UTC))
         found = {
             "predictions": list(connection.scalars(select(predictions.c.at).order_by(predictions.c.customer_id))),
-            "ids": [moment_of(name) for name in connection.scalars(select(predictions.c.id))],
+            "ids": [time_of_id(name) for name in connection.scalars(select(predictions.c.id))],
             "observed": list(connection.scalars(select(outcomes.c.observed_at).order_by(outcomes.c.customer_id))),
             "received": list(connection.scalars(select(outcomes.c.received_at).order_by(outcomes.c.customer_id))),
             "checks": [check.at for check in checks],

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from review.verify import environment, git
-from serve.log.writer import connect, metadata
+from serve.log.database import connect
+from serve.log.tables import metadata
 from tests.conftest import ROOT, with_knobs
 from tests.e2e.servers import Postgres, postgres
 

@@ -29,7 +29,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from review.verify import environment
-from serve.log.writer import predictions
+from serve.log.tables import predictions
 from serve.releases.store import Store
 from tests.conftest import ROOT
 

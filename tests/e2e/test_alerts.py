@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from serve.log.checks import record
-from serve.log.writer import connect
+from serve.log.database import connect
 from tests.conftest import ROOT, other_release
 from tests.e2e.servers import Service, Started, alertmanager, prometheus, until, webhook
 

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from serve.log.checks import record
-from serve.log.writer import connect
+from serve.log.database import connect
 from tests.e2e.compose_stack import Stack, stack
 from tests.e2e.servers import logged, until
 

@@ -14,7 +14,7 @@ from churn.scorer import Scorer
 from demo.world import month
 from monitoring.check.report import report
 from serve.log.checks import record
-from serve.log.writer import connect
+from serve.log.database import connect
 from tests.conftest import ROOT, opposite_release, other_release
 from tests.e2e.servers import Load, Service, Started, prometheus, until
 from tests.ops.test_dashboards import DASHBOARDS, panels

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from serve.log.writer import connect
+from serve.log.database import connect
 from tests.e2e.servers import Load, Postgres, Service, check, eventually, postgres, under_load, until
 
 pytestmark = pytest.mark.e2e

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from review.verify import environment
-from serve.log.writer import connect
+from serve.log.database import connect
 from tests.conftest import ROOT, opposite_release
 from tests.e2e.servers import Load, Service, check, eventually, under_load, until
 

@@ -15,7 +15,7 @@ from churn.model import load_model
 from churn.read_table import read_table
 from churn.release import PIPELINE, open_release
 from churn.table import customers, named
-from serve.log.writer import connect
+from serve.log.database import connect
 from serve.releases.store import Store
 from stages.deploy import records
 from tests.e2e.conftest import TELCO

@@ -21,7 +21,7 @@ from demo.world import month, sent, true_auc
 from monitoring.retrain.policy import WHO
 from review.verify import environment, git
 from serve.log.checks import record
-from serve.log.writer import connect
+from serve.log.database import connect
 from serve.releases.store import Store
 from serve.releases.trace import directory_hash
 from stages.simulate import leaving

@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import func, select
 
 from churn.release import CARD, FORMAT, GOLDEN, MANIFEST, MODEL, PIPELINE, seal
-from serve.log.writer import connect, predictions
+from serve.log.database import connect
+from serve.log.tables import predictions
 from tests.e2e.servers import Load, Service, until
 
 pytestmark = pytest.mark.e2e

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from serve.log.writer import connect, create_tables
+from serve.log.database import connect, create_tables
 from tests.monitoring.check.test_snapshot import *  # noqa: F403
 
 pytestmark = pytest.mark.e2e

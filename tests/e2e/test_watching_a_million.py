@@ -15,7 +15,7 @@ import pytest
 from churn.scorer import Scorer
 from demo.world import month, sent
 from review.verify import environment
-from serve.log.writer import COLUMNS, first_id, moment
+from serve.log.tables import COLUMNS, db_time, first_id
 from serve.releases.store import Store
 from tests.conftest import ROOT
 from tests.factories import empty_log
@@ -45,11 +45,11 @@ def write(database: Path, scorer: Scorer) -> None:
             at, k = begin + i * timedelta(days=28) / n, i % len(rows)
             decision = "churn" if p[k] >= threshold else "no_churn"
             name = f"{first_id(at)}{i:018x}"
-            yield (name, name, moment(at), f"c{i}", texts[k], p[k], decision, threshold, version, "champion", 1.0)
+            yield (name, name, db_time(at), f"c{i}", texts[k], p[k], decision, threshold, version, "champion", 1.0)
 
     def outcomes() -> Iterator[tuple[Any, ...]]:
         for i in range(KNOWN):
-            at = moment(BEGIN + timedelta(days=29))
+            at = db_time(BEGIN + timedelta(days=29))
             yield (f"c{i}", "", at, churned[i % len(rows)], at)
 
     log = sqlite3.connect(database)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from serve.log.writer import connect, predictions
+from serve.log.database import connect
+from serve.log.tables import predictions
 from serve.payloads import BATCH
 
 Customer = dict[str, Any]

@@ -13,7 +13,8 @@ from churn.scorer import Scorer
 from demo.world import month
 from monitoring.check import run as check
 from serve.log.checks import latest
-from serve.log.writer import Check, connect
+from serve.log.database import connect
+from serve.log.tables import Check
 from serve.releases.store import Store
 from serve.telemetry.check_metrics import DOCUMENTED, samples
 from tests.factories import empty_log
@@ -82,7 +83,7 @@ def test_a_check_that_can_t_be_kept_is_a_warning_and_no_other_answer(
     store.promote(store.add(released, "test"), "test")
     folder = tmp_path / "releases"
     empty_log(folder).dispose()
-    monkeypatch.setattr("serve.log.writer.WAIT", 0.02)
+    monkeypatch.setattr("serve.log.database.LOCK_SECONDS", 0.02)
     with (folder / "log.db.turn").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         status, said = command("--json")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from churn.params import read_params
 from monitoring.retrain.policy import WHO, learned_until, policy, why_not, world_since
-from serve.log.writer import Check
+from serve.log.tables import Check
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from churn.release import open_release
 from churn.scorer import Scorer
-from serve.log.writer import predictions
+from serve.log.tables import predictions
 from serve.releases.store import Store
 from tests.conftest import opposite_release, other_release
 from tests.e2e.servers import until

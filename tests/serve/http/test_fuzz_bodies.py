@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from serve.http.json_route import FIELDS
-from serve.log.writer import predictions
+from serve.log.tables import predictions
 
 NUMBERS = ["tenure", "monthly_charges", "total_charges"]
 ODD = ["-0.0", "5e-324", "1e308", "1e309", "-1e400", "NaN", "Infinity", "-Infinity", "1e", "0x1", "+1", "01", ".5"]

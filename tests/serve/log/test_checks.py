@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from serve.log.checks import latest, record
-from serve.log.writer import Check, checks, prune
+from serve.log.prune import prune
+from serve.log.tables import Check, checks
 from tests.factories import empty_log
 
 AT = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)

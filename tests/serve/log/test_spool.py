@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.log import spool as module
-from serve.log.spool import CHUNK, PROBE, Spool, SpoolFull
+from serve.log.spool import CHUNK_BYTES, PROBE, Spool, SpoolFull
 
 Rows = list[dict[str, Any]]
 
@@ -137,7 +137,7 @@ def test_a_large_spool_is_drained_in_parts(tmp_path: Path) -> None:
 
 def test_a_line_of_any_length_is_handed_on(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", 10**8)
-    long = {"id": 0, "text": "x" * (3 * CHUNK)}
+    long = {"id": 0, "text": "x" * (3 * CHUNK_BYTES)}
     spool.append([long, *rows(1)])
     assert drained(spool) == [long, *rows(1)]
 
@@ -209,7 +209,7 @@ def test_a_removed_folder_takes_no_rows_until_it_is_back(spool: Spool) -> None:
 
 
 def test_nobody_waits_long_for_a_process_that_stands_still(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT", 0.02)
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.02)
     with spool.path.open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(SpoolFull, match="another process holds the lock"):

@@ -14,10 +14,13 @@ import pytest
 from sqlalchemy import event
 
 from churn.script import InputError
-from serve.log import writer as module
+from serve.log import database, writer
+from serve.log.__main__ import main
+from serve.log.database import connect, create_tables
 from serve.log.outcomes import labelled
 from serve.log.spool import Spool
-from serve.log.writer import NAMES, LogDown, LogFull, PredictionLog, _logged, connect, create_tables
+from serve.log.tables import NAMES
+from serve.log.writer import LogDown, LogFull, PredictionLog, _logged
 from tests.conftest import ROOT
 from tests.e2e.servers import until
 from tests.serve.log.test_writer import outcome, row, rows
@@ -25,8 +28,8 @@ from tests.serve.log.test_writer import outcome, row, rows
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictionLog]:
-    monkeypatch.setattr(module, "WAIT", 0.05)
-    monkeypatch.setattr(module, "RETRY", 0.02)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.02)
     opened = PredictionLog(f"sqlite:///{tmp_path / 'folder/log.db'}", Spool(tmp_path / "spool.jsonl", 100_000))
     opened.open()
     yield opened
@@ -90,7 +93,7 @@ def test_after_a_file_took_its_place_rows_go_there(
     original.close()
     backup.close()
     if seen_by == "watcher":
-        monkeypatch.setattr(module, "PING", 0)
+        monkeypatch.setattr(writer, "PING_SECONDS", 0)
         recover, seen = log._recover, list[str]()
         monkeypatch.setattr(log, "_recover", lambda: (recover(), seen.append(log.problem)))
     for left in path.parent.glob("log.db-*"):
@@ -190,10 +193,10 @@ def test_a_log_that_is_in_use_or_away_is_one_line_without_a_password(
         monkeypatch.setenv("CHURN_LOG_URL", url)
         monkeypatch.setattr(sys, "argv", ["serve.log", "prune", "--days", "1"])
         with pytest.raises(InputError) as error:
-            module.main()
+            main()
         return str(error.value)
 
-    monkeypatch.setattr(module, "WAIT", 0.02)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.02)
     sqlite3.connect(tmp_path / "log.db").close()
     url = f"sqlite:///{tmp_path / 'log.db'}"
     with (tmp_path / "log.db.turn").open("w") as other:

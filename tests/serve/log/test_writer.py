@@ -13,22 +13,11 @@ import pytest
 from sqlalchemy import delete, event, func, insert, select
 
 from serve.log import writer as module
+from serve.log.database import connect
+from serve.log.prune import prune
 from serve.log.spool import Spool
-from serve.log.writer import (
-    COLUMNS,
-    Check,
-    LogFull,
-    PredictionLog,
-    Row,
-    checks,
-    connect,
-    first_id,
-    moment,
-    new_id,
-    outcomes,
-    predictions,
-    prune,
-)
+from serve.log.tables import COLUMNS, Check, Row, checks, db_time, first_id, new_id, outcomes, predictions
+from serve.log.writer import LogFull, PredictionLog
 from tests.e2e.servers import until
 
 Each = Callable[..., list[Any]]
@@ -39,7 +28,7 @@ FEATURES = {"tenure": 2.5, "contract": "Zwölf Monate 🙂", "total_charges": No
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.log.writer.RETRY", 0.02)
+    monkeypatch.setattr("serve.log.writer.RETRY_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -70,7 +59,7 @@ def each() -> Iterator[Each]:
 
 def row(request_id: str = "r", customer_id: str | None = "c", **more: Any) -> Row:
     values = {
-        "id": new_id(), "request_id": request_id, "at": moment(NOW), "customer_id": customer_id,
+        "id": new_id(), "request_id": request_id, "at": db_time(NOW), "customer_id": customer_id,
         "features": json.dumps(FEATURES), "churn_probability": 0.1 + 0.2, "prediction": "churn", "threshold": 0.25,
         "model_version": "v", "arm": "champion", "latency_ms": 1.5,
     }  # fmt: skip
@@ -154,7 +143,7 @@ def test_a_row_that_cannot_be_inserted_stops_neither_the_watcher_nor_the_service
 
 
 def written(url: str, path: Path, name: str) -> None:
-    module.RETRY = 0.02
+    module.RETRY_SECONDS = 0.02
     log = PredictionLog(url, Spool(path, 10**7))
     log.open()
     for i in range(60):
@@ -229,7 +218,7 @@ def test_thousands_of_outcomes_are_matched(log: PredictionLog) -> None:
 
 
 def test_the_past_is_removed_and_nothing_else(log: PredictionLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.log.writer.STEP", 10)
+    monkeypatch.setattr("serve.log.prune.STEP_ROWS", 10)
     old = [row(f"old{i}", id=first_id(NOW - timedelta(microseconds=1 + i)) + "f") for i in range(25)]
     log.write([*old, row("kept", id=first_id(NOW))])
     log.record([outcome(customer_id="c"), outcome(customer_id="d")])
@@ -246,7 +235,7 @@ def test_the_past_is_removed_and_nothing_else(log: PredictionLog, monkeypatch: p
 def test_the_newest_check_is_seen_and_stays_while_the_database_is_away(
     log: PredictionLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("serve.log.writer.LOOK", 0.02)
+    monkeypatch.setattr("serve.log.writer.CHECK_SECONDS", 0.02)
     row = {"model_version": "v", "verdict": "healthy", "found": {"customers": None}}
     newest = Check(NOW, **row)
     with log.engine.begin() as connection:

@@ -17,7 +17,8 @@ from sqlalchemy import select
 from churn.release import Release
 from churn.scorer import Scorer
 from serve.log.spool import Spool
-from serve.log.writer import LogFull, PredictionLog, predictions
+from serve.log.tables import predictions
+from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import ID, Prediction
 from serve.predict import batching as module
 from serve.predict.batching import GROUP, Busy, Predictor

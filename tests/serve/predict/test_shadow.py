@@ -15,7 +15,8 @@ from scipy.stats import spearmanr
 
 from churn.scorer import Scorer
 from serve.log.spool import Spool
-from serve.log.writer import COLUMNS, PredictionLog, Row
+from serve.log.tables import COLUMNS, Row
+from serve.log.writer import PredictionLog
 from serve.predict import shadow as module
 from serve.predict.batching import CARRIED, HELD, Predictor
 from serve.predict.live import Model

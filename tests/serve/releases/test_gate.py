@@ -20,8 +20,9 @@ from churn.profit import Profit
 from churn.release import open_release
 from churn.scorer import Scorer
 from churn.script import InputError
+from serve.log.database import connect, create_tables
 from serve.log.outcomes import labelled
-from serve.log.writer import connect, create_tables, first_id, outcomes, predictions
+from serve.log.tables import first_id, outcomes, predictions
 from serve.releases.gate import Table, check, judge, levels, passed
 from serve.releases.store import Store
 from tests.conftest import ROOT, opposite_release, other_release

@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from churn.scorer import Scorer
 from monitoring.check.verdict import Limits, judge
 from serve.log.spool import Spool
-from serve.log.writer import Check, LogFull, PredictionLog
+from serve.log.tables import Check
+from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import ID
 from serve.predict.batching import Model, Predictor
 from serve.predict.live import Lineup
