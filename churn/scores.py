@@ -31,8 +31,7 @@ class ResampledScores:
     def __init__(self, churned: np.ndarray, p: np.ndarray):
         self.order = np.argsort(-p, kind="stable")
         self.churned, self.p = churned[self.order].astype("float64"), p[self.order]
-        # customers with equal p are passed at once
-        self.starts = np.flatnonzero(np.r_[True, np.diff(self.p) != 0])
+        self.starts = starts_of_ties(self.p)
         self.bins = np.minimum(np.arange(len(p)) * BINS // len(p), BINS - 1)
 
     def ranking(self, weights: Weights) -> dict[str, np.ndarray]:
@@ -43,7 +42,6 @@ class ResampledScores:
         found, false = positive.cumsum(axis=1), negative.cumsum(axis=1)
         n_positive, n_negative = found[:, -1], false[:, -1]
         n = n_positive + n_negative
-        below = n_negative[:, None] - false + negative / 2  # who stayed and ranks lower, ties counted half
         top = np.clip(0.1 * n[:, None] - (w.cumsum(axis=1) - w), 0, w)  # how often each is in the top decile
         clipped = np.clip(self.p, np.finfo("float64").eps, 1 - np.finfo("float64").eps)
         log_losses = -np.where(self.churned == 1, np.log(clipped), np.log1p(-clipped))
@@ -52,7 +50,7 @@ class ResampledScores:
         with np.errstate(divide="ignore", invalid="ignore"):
             precision = np.where(found + false > 0, found / (found + false), 0)
             return {
-                "roc_auc": (below * positive).sum(axis=1) / (n_positive * n_negative),
+                "roc_auc": roc_auc(positive, negative),
                 "average_precision": (precision * positive).sum(axis=1) / n_positive,
                 "brier": total(w, (self.p - self.churned) ** 2) / n,
                 "log_loss": total(w, log_losses) / n,
@@ -91,6 +89,20 @@ class Scored:
             "churn_rate": total(weights, self.churned) / n,
             "profit_per_customer": total(weights, self.earned) / n,
         }
+
+
+def starts_of_ties(p: np.ndarray) -> np.ndarray:
+    """Where each group of equal p begins; p (n,) sorted. Customers with equal p rank at once."""
+    return np.flatnonzero(np.r_[True, np.diff(p) != 0])
+
+
+def roc_auc(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """(b,) from what churned and what stayed in each group of equal p, the highest first; (b, groups) each."""
+    stayed = negative.cumsum(axis=1)
+    n_positive, n_negative = positive.cumsum(axis=1)[:, -1], stayed[:, -1]
+    below = n_negative[:, None] - stayed + negative / 2  # those who stayed and rank lower, ties counted half
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (below * positive).sum(axis=1) / (n_positive * n_negative)
 
 
 def resamples(n: int, b: int, seed: int | np.random.Generator) -> Iterator[Weights]:

@@ -14,8 +14,9 @@ matplotlib.use("agg")  # no window
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from churn.intervals import Interval
 from churn.script import replacing, write_text
-from demo.story import Estimate, Month, Recovery, row, totals
+from demo.story import Month, Recovery, row, totals
 from demo.world import CHANGED, WORLDS
 
 WIDE = 13  # letters of a line above a month
@@ -66,7 +67,7 @@ def aucs(axes: Axes, months: Sequence[Month], recovery: Recovery, wrong: float) 
 
 
 def interval(
-    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate | None], label: str, colour: str, marker: str
+    axes: Axes, x: Sequence[float], estimates: Sequence[Interval | None], label: str, colour: str, marker: str
 ) -> None:
     known = [(at, estimate) for at, estimate in zip(x, estimates, strict=True) if estimate]
     values = [estimate.value for _, estimate in known]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import func, select
 
+from churn.intervals import Interval
 from churn.params import read_knobs, read_params
 from churn.profit import Profit
 from churn.scorer import Scorer
@@ -22,12 +23,14 @@ from churn.script import InputError
 from demo.client import Service, Watch, service, until, watch
 from demo.clock import pass_time
 from demo.screen import Screen
-from demo.story import Estimate, Month, Recovery, Score, Side
+from demo.story import Month, Recovery, Score, Side
 from demo.workspace import child, repro
 from demo.world import CHANGED, WORLDS, expected_auc, month, sent
 from monitoring.ab.experiment import report as knobs_of_ab
+from monitoring.check.findings import Report
+from monitoring.check.knobs import Limits
+from monitoring.check.now import record, snapshot_now
 from monitoring.check.report import report
-from monitoring.check.run import keep, take
 from monitoring.frames import open_log
 from monitoring.shadow import compared, read_pairs, running
 from serve.log.tables import predictions
@@ -222,31 +225,34 @@ class Play:
         p = self.first.probabilities(customers)
         return Side(p, (p >= self.first.release.card["threshold"]["value"]).astype("float64"))
 
-    def check(self) -> dict[str, Any]:
+    def check(self) -> Report:
         """What `python -m monitoring.check` does, without importing it all anew each month."""
         self.screen.step("check", "monitoring.check")
-        found = report(take(None), self.profit, **read_params("monitoring.report", report)).found
-        keep(found)
-        now = self.months[-1]
-        now.verdict = found["verdict"]
+        checked, _ = report(snapshot_now(), self.profit, read_knobs("monitoring.report", Limits))
+        record(checked)
+        findings, now = checked.findings, self.months[-1]
+        assert findings is not None
+        estimated = findings.estimated.roc_auc if findings.estimated else None
+        realised = findings.realised.roc_auc if findings.realised else None
+        now.verdict = checked.verdict
         # a check of the bad release says nothing of the one that answered this month
-        now.estimated = now.estimated or Estimate.of(found["estimated"])
+        now.estimated = now.estimated or estimated
         if len(self.months) > 1 and not self.months[-2].realised:
-            self.months[-2].realised = Estimate.of(found["realised"])
-        aucs = [("estimated", now.estimated), ("last month's by outcomes", Estimate.of(found["realised"]))]
+            self.months[-2].realised = realised
+        aucs = [("estimated", now.estimated), ("last month's by outcomes", realised)]
         self.screen.say(
-            f"monitoring.check: {found['verdict']}; "
+            f"monitoring.check: {checked.verdict}; "
             + ", ".join(f"{name} {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]" for name, auc in aucs if auc),
-            "bold red" if found["verdict"] == "breach" else "",
+            "bold red" if checked.verdict == "breach" else "",
         )
-        for reason in found["reasons"]:
-            self.screen.say(f"  {reason['level']}: {reason['words']}")
-        return found
+        for reason in checked.reasons:
+            self.screen.say(f"  {reason.level}: {reason.words}")
+        return checked
 
-    def alert(self, found: dict[str, Any]) -> None:
+    def alert(self, checked: Report) -> None:
         """A breach is an alert: what Alertmanager posts to the watch, which runs monitoring.retrain --if-needed."""
-        if found["verdict"] != "breach":
-            raise InputError(f"the check says {found['verdict']} where the story has a breach: {found['reasons']}")
+        if checked.verdict != "breach":
+            raise InputError(f"the check says {checked.verdict} where the story has a breach: {checked.reasons}")
         self.screen.step("alert", "POST /alerts")
         self.screen.say("alert: POST /alerts of monitoring.watch, which runs: python -m monitoring.retrain --if-needed")
 
@@ -256,7 +262,7 @@ class Play:
             self.trains(line)
 
         begin = time.monotonic()
-        status, said = self.watch.alert(found["reasons"][0]["words"], meanwhile)
+        status, said = self.watch.alert(checked.reasons[0].words, meanwhile)
         for line in said:
             self.screen.say(f"  {line}", "green" if "passes the gate" in line else "")
         if status:
@@ -316,7 +322,7 @@ class Play:
             read = read_pairs(connection, running(self.store.history()))
         found = compared(*read, self.profit, knobs["resamples"], knobs["seed"])["outcomes"]
         low, high = found["roc_auc_answered_low"], found["roc_auc_answered_high"]
-        self.months[-1].realised = Estimate(found["roc_auc_answered"], low, high)
+        self.months[-1].realised = Interval(found["roc_auc_answered"], low, high)
         self.screen.say(
             f"monitoring.shadow: {found['labelled']:,} outcomes; ROC AUC {found['roc_auc_shadow']:.3f} against the "
             f"answers' {found['roc_auc_answered']:.3f}, profit {found['profit_per_customer_shadow']:.2f} against "
@@ -371,9 +377,9 @@ class Play:
         wrong = expected_auc(crowd.chance[before:], side(crowd.answered[before:]).p)
         self.told |= {"wrong_answers": WRONG, "wrong_auc": wrong}
         self.screen.say(f"it answers {WRONG} customers; true ROC AUC {wrong:.3f}")
-        found = self.check()
-        if found["verdict"] != "breach":
-            raise InputError(f"the check does not see the bad release: {found['reasons']}")
+        checked = self.check()
+        if checked.verdict != "breach":
+            raise InputError(f"the check does not see the bad release: {checked.reasons}")
         self.roll_back()
 
     def roll_back(self) -> None:

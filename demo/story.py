@@ -6,20 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from churn.intervals import Interval
 from churn.profit import Profit
 from demo.world import expected_auc
-
-
-class Estimate(NamedTuple):
-    """A ROC AUC of the monitoring, with its interval of 95 %."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, scores: Mapping[str, float] | None) -> "Estimate | None":
-        return cls(scores["roc_auc"], scores["roc_auc_low"], scores["roc_auc_high"]) if scores else None
 
 
 class Side(NamedTuple):
@@ -48,8 +37,8 @@ class Month:
     answered: Score
     without: Score  # of the first release, had nothing been done
     verdict: str = ""
-    estimated: Estimate | None = None  # by this month's check
-    realised: Estimate | None = None  # by the next month's
+    estimated: Interval | None = None  # by this month's check
+    realised: Interval | None = None  # by the next month's
     events: list[str] = field(default_factory=list)
 
 

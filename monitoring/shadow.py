@@ -158,8 +158,9 @@ def scored(labelled: pd.DataFrame, profit: Profit, resamples: int, seed: int) ->
 def table(found: Mapping[str, Any]) -> str:
     """The report for people."""
     decisions, outcomes = found["decisions"], found["outcomes"]
+    begun = day_and_hour(datetime.fromisoformat(found["since"]))
     lines = [
-        f"shadow {found['shadow']} beside champion {found['champion']} since {day_and_hour(found['since'])}",
+        f"shadow {found['shadow']} beside champion {found['champion']} since {begun}",
         "",
         f"{found['pairs']:,} of {found['answered']:,} answered requests have the shadow's score; "
         f"{found['customers']:,} customers",

@@ -1,8 +1,12 @@
-"""How the reports are laid out: rows of a table for people, JSON for programs."""
+"""How reports are written: numbers and times for people, plain values for programs."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from typing import Any
+
+from churn.intervals import Interval
 
 
 def row(*cells: str) -> str:
@@ -11,7 +15,12 @@ def row(*cells: str) -> str:
 
 def cell(values: Mapping[str, float], key: str, shape: str) -> str:
     """The value of `key` with its interval, _low and _high, as far as there are any."""
-    value, low, high = values[key], values[f"{key}_low"], values[f"{key}_high"]
+    return shown(Interval(values[key], values[f"{key}_low"], values[f"{key}_high"]), shape)
+
+
+def shown(interval: Interval, shape: str) -> str:
+    """The value and its interval, as far as there are any."""
+    value, low, high = interval
     if math.isnan(value):
         return "-"
     if not math.isfinite(low):
@@ -19,6 +28,28 @@ def cell(values: Mapping[str, float], key: str, shape: str) -> str:
     return f"{value:{shape}} ({low:{shape}} to {high:{shape}})"
 
 
-def day_and_hour(at: str) -> str:
-    """Of a time as the ledger writes it."""
-    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def day_and_hour(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def label(key: str) -> str:
+    """A key in words."""
+    return key.replace("roc_auc", "ROC_AUC").replace("_", " ")
+
+
+def plain(part: Any) -> Any:
+    """Dataclasses as dictionaries for JSON: intervals as key, key_low and key_high, times in ISO 8601."""
+    if is_dataclass(part):
+        result: dict[str, Any] = {}
+        for field in fields(part):
+            value = getattr(part, field.name)
+            result |= value.named(field.name) if isinstance(value, Interval) else {field.name: plain(value)}
+        return result
+    match part:
+        case dict():
+            return {key: plain(value) for key, value in part.items()}
+        case list():
+            return [plain(value) for value in part]
+        case datetime():
+            return part.isoformat()
+    return part

@@ -1,6 +1,6 @@
 """Months of the simulated operator as a release sees them: what the monitoring is measured on."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 from sqlalchemy import Engine
@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from churn.release import REFERENCE
 from churn.scorer import Scorer
 from demo.world import sent
+from monitoring.check.findings import Window
 from monitoring.check.snapshot import as_columns
 from monitoring.check.snapshot_files import Snapshot
 from serve.log.tables import first_id
@@ -20,9 +21,9 @@ def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snap
     p = scorer.probabilities(rows)
     flagged = (p >= scorer.release.card["threshold"]["value"]).astype("float64")
     answers = pd.DataFrame({"p": p, "flagged": flagged})
-    day = dict.fromkeys(("start", "end", "cohort_start", "cohort_end"), "2026-03-01T00:00:00+00:00")
+    day = dict.fromkeys(("start", "end", "cohort_start", "cohort_end"), datetime(2026, 3, 1, tzinfo=UTC))
     return Snapshot(
-        {"model_version": scorer.release.version, **day},
+        Window(model_version=scorer.release.version, **day),
         answers,
         answers.assign(churned=(customers["churned"] == "Yes").astype("float64")),
         as_columns(rows[:sample], scorer.release.schema).assign(churn_probability=p[:sample]),

@@ -271,7 +271,9 @@ def table(found: Mapping[str, Any]) -> str:
 
 def title(found: Mapping[str, Any]) -> str:
     who = f"champion {found['champion']} against challenger {found['challenger']}"
-    return f"{who} with {found['share']:.0%} of the customers since {day_and_hour(found['since'])}"
+    return (
+        f"{who} with {found['share']:.0%} of the customers since {day_and_hour(datetime.fromisoformat(found['since']))}"
+    )
 
 
 def end_if_worse(found: Mapping[str, Any], store: Stops) -> bool:

@@ -1,134 +1,110 @@
-"""report: what a snapshot says of the champion; monitoring/metrics/check.json for programs, two pages for people."""
+"""report: judge a snapshot of the champion's answers; write monitoring/metrics/check.json and two pages.
+
+The pages are report.html, and drift.html, which is Evidently's.
+"""
 
 import logging
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-from pydantic import Field
 
-from churn.intervals import with_intervals
+from churn.intervals import intervals
 from churn.model_inputs import model_inputs
-from churn.params import read_knobs, read_params
+from churn.page import TEMPLATES, render
+from churn.params import read_knobs
 from churn.profit import Profit
 from churn.schema import TARGET
 from churn.scores import scores
 from churn.script import as_json, run, write_text
-from monitoring.check import drift
+from monitoring.check import drift, quality
 from monitoring.check.estimate import calibrate, estimate
-from monitoring.check.page import page
-from monitoring.check.quality import quality, summary
+from monitoring.check.findings import Cohort, Drift, Estimated, Findings, Reference, Report
+from monitoring.check.knobs import Limits
+from monitoring.check.page import as_html
 from monitoring.check.realised import concept_drift, realised, selection
 from monitoring.check.snapshot_files import Snapshot, read_snapshot
-from monitoring.check.verdict import Limits, judge, verdict
+from monitoring.check.verdict import reasons_of, worst
 
 log = logging.getLogger("monitoring.report")
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Distance = Annotated[float, Field(gt=0)]
-NOTHING = "<!doctype html>\n<title>Drift</title>\n<p>Too few customers to compare.</p>\n"
-FEWEST = 10  # customers of either outcome: with fewer, intervals of a ranking mean nothing
+MIN_OF_EACH_OUTCOME = 10  # customers: with fewer, intervals of a ranking mean nothing
 
 
-class Report(NamedTuple):
-    found: dict[str, Any]
-    drift_page: str  # Evidently's
+def report(snapshot: Snapshot, profit: Profit, limits: Limits) -> tuple[Report, str]:
+    """All that is known of the window and its cohort; and Evidently's page, "" where there are too few customers."""
+    training = snapshot.reference.dropna(subset=[TARGET, drift.PREDICTION])
+    churned, p = training[TARGET].to_numpy("float64"), training[drift.PREDICTION].to_numpy()
+    curve, b, seed = calibrate(churned, p), limits.resamples, limits.seed
+
+    cohort, scored, concept = cohort_of(snapshot.cohort, limits), None, None
+    if not cohort.problem:
+        scored = realised(snapshot.cohort.dropna(), curve, profit, b, seed)
+        concept = concept_drift(scored, limits)
+
+    moved, flaws, estimated, charts = None, None, None, ""
+    if len(snapshot.answers) >= limits.min_customers:
+        numbers, levels = snapshot.card["inputs"]["numbers"], snapshot.card["inputs"]["categories"]
+        inputs = inputs_of(snapshot)
+        moved, charts = drift_of(snapshot, inputs, limits)
+        flaws = quality.summary(quality.quality(snapshot.reference, inputs, numbers, levels))
+        now, flagged = (snapshot.answers[name].to_numpy() for name in ("p", "flagged"))
+        trusted = None if concept is None else not concept.found
+        estimated = Estimated(**intervals(estimate(now, flagged, curve, profit, b, seed)), trusted=trusted)
+
+    findings = Findings(
+        window=snapshot.window,
+        customers=len(snapshot.answers),
+        sampled=len(snapshot.sample),
+        reference=Reference(
+            customers=len(training), roc_auc=scores(churned, p)["roc_auc"], churn_rate=float(churned.mean())
+        ),
+        drift=moved,
+        quality=flaws,
+        estimated=estimated,
+        realised=scored,
+        concept=concept,
+        cohort=cohort,
+    )
+    reasons = reasons_of(findings, limits)
+    return Report(verdict=worst(reasons), reasons=reasons, findings=findings), charts
 
 
-def report(
-    taken: Snapshot,
-    profit: Profit,
-    *,
-    min_customers: Annotated[int, Field(ge=50)],
-    min_labelled: Annotated[int, Field(ge=50)],
-    number_drift: Distance,
-    category_drift: Distance,
-    drift_share: Share,
-    prediction_drift: Distance,
-    more_missing: Share,
-    unseen: Share,
-    outside: Share,
-    auc_loss: Share,
-    min_known: Share,
-    selected: Distance,
-    calibration: Share,
-    concept_gap: Share,
-    concept_calibration: Share,
-    alpha: Annotated[float, Field(gt=0, le=0.5)],
-    resamples: Annotated[int, Field(ge=100)],
-    seed: Annotated[int, Field(ge=0)],
-) -> Report:
-    """All that is known of the window and its cohort; None where there are too few customers to say it."""
-    numbers, levels = taken.card["inputs"]["numbers"], taken.card["inputs"]["categories"]
-    known = taken.reference.dropna(subset=[TARGET, drift.PREDICTION])
-    churned, p = known[TARGET].to_numpy("float64"), known[drift.PREDICTION].to_numpy()
-    curve, n = calibrate(churned, p), len(taken.answers)
-    found: dict[str, Any] = {
-        "window": taken.window,
-        "customers": n,
-        "sampled": len(taken.sample),
-        "reference": {"customers": len(known), "roc_auc": scores(churned, p)["roc_auc"], "churn_rate": churned.mean()},
-        **dict.fromkeys(("drift", "quality", "estimated", "realised", "concept")),
-    }
-    shown = ""
-    if n >= min_customers:
-        thresholds = {"number": number_drift, "category": category_drift}
-        found["drift"], shown = moved(taken, numbers, list(levels), thresholds)
-        found["quality"] = summary(quality(taken.reference, inputs_of(taken), numbers, levels))
-        probabilities, flagged = (taken.answers[name].to_numpy() for name in ("p", "flagged"))
-        found["estimated"] = with_intervals(estimate(probabilities, flagged, curve, profit, resamples, seed))
-    found["cohort"] = known_of(taken.cohort, min_labelled, min_known, selected)
-    if not found["cohort"]["problem"]:
-        found["realised"] = realised(taken.cohort.dropna(), curve, profit, resamples, seed)
-        off = concept_drift(found["realised"], gap=concept_gap, alpha=alpha, miscalibration=concept_calibration)
-        found["concept"] = off | {"p": found["realised"]["p_calibrated"], "alpha": alpha}
-    if found["estimated"]:
-        # None: nobody has looked yet whether probabilities still mean what they meant
-        found["estimated"]["trusted"] = None if found["concept"] is None else not found["concept"]["found"]
-    limits = Limits(min_customers, drift_share, prediction_drift, more_missing, unseen, outside, auc_loss, calibration)
-    reasons = judge(found, limits)
-    listed = [reason._asdict() for reason in reasons]
-    return Report({"verdict": verdict(reasons), "reasons": listed, **found}, shown)
-
-
-def inputs_of(taken: Snapshot) -> pd.DataFrame:
+def inputs_of(snapshot: Snapshot) -> pd.DataFrame:
     """The sampled customers as the model reads them."""
-    card = taken.card
+    card = snapshot.card
     numbers, categories = card["inputs"]["numbers"], list(card["inputs"]["categories"])
-    customers = taken.sample.drop(columns=drift.PREDICTION)
+    customers = snapshot.sample.drop(columns=drift.PREDICTION)
     return model_inputs(customers, card["features"], numbers, categories)
 
 
-def moved(
-    taken: Snapshot, numbers: list[str], categories: list[str], thresholds: Mapping[str, float]
-) -> tuple[dict[str, Any], str]:
+def drift_of(snapshot: Snapshot, inputs: pd.DataFrame, limits: Limits) -> tuple[Drift, str]:
     """Drift of the sampled customers against the reference, and Evidently's page."""
-    current = inputs_of(taken).assign(**{drift.PREDICTION: taken.sample[drift.PREDICTION].to_numpy()})
-    sides = taken.reference, current
-    there = drift.comparable(*sides, [*numbers, drift.PREDICTION])
-    compared = drift.compare(*sides, there, categories, thresholds)
-    return drift.judged(drift.distances(compared), categories, thresholds), drift.page(compared)
+    numbers, categories = snapshot.card["inputs"]["numbers"], list(snapshot.card["inputs"]["categories"])
+    current = inputs.assign(**{drift.PREDICTION: snapshot.sample[drift.PREDICTION].to_numpy()})
+    sides = snapshot.reference, current
+    present = drift.comparable(*sides, [*numbers, drift.PREDICTION])
+    compared = drift.compare(*sides, present, categories, limits)
+    return drift.summary(drift.distances(compared), categories, limits), drift.charts(compared)
 
 
-def known_of(cohort: pd.DataFrame, min_labelled: int, min_known: float, selected: float) -> dict[str, Any]:
-    """How many of the cohort have an outcome, and why these can't speak for it, where they can't."""
-    is_known = cohort["churned"].notna().to_numpy()
-    n, labelled = len(cohort), int(is_known.sum())
+def cohort_of(customers: pd.DataFrame, limits: Limits) -> Cohort:
+    """How many customers have an outcome, and why they can't stand for the others, where they can't."""
+    is_known = customers["churned"].notna().to_numpy()
+    n, labelled = len(customers), int(is_known.sum())
     share = labelled / n if n else math.nan
-    off = selection(cohort["p"].to_numpy(), is_known)
-    least = min(cohort["churned"].sum(), labelled - cohort["churned"].sum())
-    problem = words = ""
-    if labelled < min_labelled:
-        problem, words = "too_few_outcomes", f"{labelled} outcomes are known; {min_labelled} are needed"
-    elif share < min_known or abs(off) > selected:
+    off = selection(customers["p"].to_numpy(), is_known)
+    rarer = min(customers["churned"].sum(), labelled - customers["churned"].sum())
+    problem = text = ""
+    if labelled < limits.min_labelled:
+        problem, text = "too_few_outcomes", f"{labelled} outcomes are known; at least {limits.min_labelled} are needed"
+    elif share < limits.min_known or abs(off) > limits.selected:
         problem = "selected_outcomes"
-        words = f"outcomes are known of {share:.0%} of the cohort"
-        words += f", whose probabilities are {off:+.2f} standard deviations off: they can't speak for the others"
-    elif least < FEWEST:
-        problem, words = "one_outcome", f"all outcomes but {int(least)} are the same"
-    return {"customers": n, "labelled": labelled, "known": share, "off": off, "problem": problem, "words": words}
+        text = f"outcomes are known of {share:.0%} of the cohort; the probabilities of these customers are {off:+.2f}"
+        text += " standard deviations off, so they can't stand for the others"
+    elif rarer < MIN_OF_EACH_OUTCOME:
+        problem, text = "one_outcome", f"all outcomes but {int(rarer)} are the same"
+    return Cohort(customers=n, labelled=labelled, known=share, off=off, problem=problem, words=text)
 
 
 def main(
@@ -137,16 +113,16 @@ def main(
     html: Path = Path("monitoring/report.html"),
     drift_html: Path = Path("monitoring/drift.html"),
 ) -> None:
-    knobs, profit = read_params("monitoring.report", report), read_knobs("profit", Profit)
-    made = report(read_snapshot(folder), profit, **knobs)
-    write_report(made, metrics, html, drift_html)
-    log.info("wrote %s, %s and %s: %s", metrics, html, drift_html, made.found["verdict"])
+    limits, profit = read_knobs("monitoring.report", Limits), read_knobs("profit", Profit)
+    made, charts = report(read_snapshot(folder), profit, limits)
+    write_report(made, charts, metrics, html, drift_html)
+    log.info("wrote %s, %s and %s: %s", metrics, html, drift_html, made.verdict)
 
 
-def write_report(made: Report, metrics: Path, html: Path, drift_html: Path) -> None:
-    write_text(metrics, as_json(made.found))
-    write_text(html, page(made.found, drift_html.name if made.drift_page else ""))
-    write_text(drift_html, made.drift_page or NOTHING)
+def write_report(made: Report, charts: str, metrics: Path, html: Path, drift_html: Path) -> None:
+    write_text(metrics, as_json(made.as_dict()))
+    write_text(html, as_html(made, drift_html.name if charts else ""))
+    write_text(drift_html, charts or render(TEMPLATES / "message.html", title="Drift", text="Too few customers."))
 
 
 if __name__ == "__main__":

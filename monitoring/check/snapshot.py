@@ -1,7 +1,7 @@
-"""snapshot: read the champion's answers of a window from the log, with outcomes, and what they are measured against.
+"""snapshot: read the champion's answers of a window from the log, with outcomes, and what they are compared with.
 
 Writes monitoring/data/: answers.parquet (a row for each customer of the window), cohort.parquet (the same for a window
-old enough for outcomes), sample.parquet (customers as they were sent, some of the window's), window.json, and the
+old enough for outcomes), sample.parquet (some of the window's customers as they were sent), window.json, and the
 champion's reference.parquet and card.json: all that a report needs, so that it can be made again.
 """
 
@@ -9,17 +9,18 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 from sqlalchemy import Connection, case, func, select
 
-from churn.params import read_params
+from churn.params import read_knobs
 from churn.release import REFERENCE, Release, open_release
 from churn.schema import Schema
 from churn.script import run
+from monitoring.check.findings import Window
+from monitoring.check.knobs import SnapshotKnobs
 from monitoring.check.snapshot_files import Snapshot, write_snapshot
 from monitoring.frames import ANSWERED, IDS, between, flagged, open_log, read_frame, with_outcomes
 from serve.log.tables import predictions
@@ -29,26 +30,23 @@ from serve.settings import read_settings
 log = logging.getLogger("monitoring.snapshot")
 
 
-class Window(NamedTuple):
-    """[start, end), and as long a one before it whose outcomes must be known by `end`."""
-
-    start: datetime
-    end: datetime
-    cohort_start: datetime
-    cohort_end: datetime
-
-
-def window(now: datetime, *, end: datetime | Literal["now", "today"], days: float, delay: float) -> Window:
-    """A stated end without a zone is in UTC; "today" is the last midnight there."""
-    match end:
+def window_of(version: str, now: datetime, knobs: SnapshotKnobs) -> Window:
+    """The window that ends at `end`; without a zone that is in UTC, "today" is the last midnight there."""
+    match knobs.end:
         case "now":
-            last = now.astimezone(UTC)
+            end = now.astimezone(UTC)
         case "today":
-            last = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        case _:
-            last = end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
-    cohort_end = last - timedelta(days=delay)
-    return Window(last - timedelta(days=days), last, cohort_end - timedelta(days=days), cohort_end)
+            end = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        case stated:
+            end = stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
+    length, cohort_end = timedelta(days=knobs.days), end - timedelta(days=knobs.delay)
+    return Window(
+        model_version=version,
+        start=end - length,
+        end=end,
+        cohort_start=cohort_end - length,
+        cohort_end=cohort_end,
+    )
 
 
 def read_customers(
@@ -56,8 +54,8 @@ def read_customers(
 ) -> pd.DataFrame:
     """The first answer of that release, or of any, to each customer in [start, end), in the order of ids.
 
-    id, p, flagged (0 or 1), churned (as observed before `known_by`; NaN where it was not). Who is asked about every
-    day tells the same story every day; a prediction without a customer_id stands for a customer.
+    id, p, flagged (0 or 1), churned (as observed before `known_by`; NaN where it was not). A customer who is scored
+    every day counts once; a prediction without a customer_id stands for a customer.
     """
     c = predictions.c
     ours = between(start, end) & c.arm.in_(ANSWERED)
@@ -76,15 +74,15 @@ def read_customers(
 
 
 def read_sample(connection: Connection, schema: Schema, answers: pd.DataFrame, sample: int, seed: int) -> pd.DataFrame:
-    """Some of the customers at random, as they were sent: the schema's columns, and churn_probability."""
+    """`sample` of the customers at random, as they were sent: the schema's columns, and churn_probability."""
     n = len(answers)
     chosen = np.sort(np.random.default_rng(seed).choice(n, min(sample, n), replace=False))
     ids = answers["id"].to_numpy(object)[chosen]
     sent: dict[str, dict[str, Any]] = {}
     for start in range(0, len(ids), IDS):
         some = ids[start : start + IDS].tolist()
-        found = connection.execute(select(predictions.c.id, predictions.c.features).where(predictions.c.id.in_(some)))
-        sent |= {key: features for key, features in found}  # noqa: C416, rows are no pairs to mypy
+        rows = connection.execute(select(predictions.c.id, predictions.c.features).where(predictions.c.id.in_(some)))
+        sent |= {row.id: row.features for row in rows}
     customers = as_columns([sent[key] for key in ids], schema)
     return customers.assign(churn_probability=answers["p"].to_numpy()[chosen])
 
@@ -102,27 +100,16 @@ def as_columns(customers: Sequence[dict[str, Any]], schema: Schema) -> pd.DataFr
     )
 
 
-def snapshot(
-    connection: Connection,
-    release: Release,
-    now: datetime,
-    *,
-    end: datetime | Literal["now", "today"],
-    days: Annotated[float, Field(gt=0, le=3650)],
-    delay: Annotated[float, Field(ge=0, le=3650)],
-    sample: Annotated[int, Field(ge=100)],
-    seed: Annotated[int, Field(ge=0)],
-) -> Snapshot:
-    asked = window(now, end=end, days=days, delay=delay)
-    answers = read_customers(connection, release.version, asked.start, asked.end, asked.end)
-    cohort = read_customers(connection, release.version, asked.cohort_start, asked.cohort_end, asked.end)
-    some = read_sample(connection, release.schema, answers, sample, seed)
-    told = {key: value.isoformat() for key, value in asked._asdict().items()}
+def snapshot(connection: Connection, release: Release, now: datetime, knobs: SnapshotKnobs) -> Snapshot:
+    window = window_of(release.version, now, knobs)
+    answers = read_customers(connection, release.version, window.start, window.end, window.end)
+    cohort = read_customers(connection, release.version, window.cohort_start, window.cohort_end, window.end)
+    sample = read_sample(connection, release.schema, answers, knobs.sample, knobs.seed)
     return Snapshot(
-        {"model_version": release.version, **told},
+        window,
         answers.drop(columns=["id", "churned"]),
         cohort.drop(columns="id"),
-        some,
+        sample,
         pd.read_parquet(release.folder / REFERENCE),
         release.card,
     )
@@ -134,16 +121,15 @@ def champion() -> Release:
 
 
 def main(folder: Path = Path("monitoring/data")) -> None:
-    knobs = read_params("monitoring.snapshot", snapshot)
+    knobs = read_knobs("monitoring.snapshot", SnapshotKnobs)
     release = champion()
     with open_log() as connection:
-        taken = snapshot(connection, release, datetime.now(UTC), **knobs)
+        taken = snapshot(connection, release, datetime.now(UTC), knobs)
     write_snapshot(taken, release.folder, folder)
-    log.info(
-        "wrote %s: %d customers of %s from %s to %s, %d of them as they were sent; cohort of %d, %d with an outcome",
-        folder, len(taken.answers), release.version, taken.window["start"], taken.window["end"], len(taken.sample),
-        len(taken.cohort), taken.cohort["churned"].notna().sum(),
-    )  # fmt: skip
+    window, n, labelled = taken.window, len(taken.cohort), taken.cohort["churned"].notna().sum()
+    log.info("read the answers of %s from %s to %s", release.version, window.start.isoformat(), window.end.isoformat())
+    log.info("wrote %s: %d customers, %d of them as they were sent", folder, len(taken.answers), len(taken.sample))
+    log.info("and a cohort of %d, %d with an outcome", n, labelled)
 
 
 if __name__ == "__main__":

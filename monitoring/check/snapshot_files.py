@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ import pandas as pd
 
 from churn.release import CARD, REFERENCE
 from churn.script import replacing, write_json
+from monitoring.check.findings import Window
+from monitoring.text import plain
 
 ANSWERS, COHORT, SAMPLE, WINDOW = "answers.parquet", "cohort.parquet", "sample.parquet", "window.json"
 
@@ -16,7 +19,7 @@ ANSWERS, COHORT, SAMPLE, WINDOW = "answers.parquet", "cohort.parquet", "sample.p
 class Snapshot(NamedTuple):
     """What a report is made of; customers are rows."""
 
-    window: dict[str, Any]  # model_version; start, end, cohort_start, cohort_end in ISO 8601
+    window: Window
     answers: pd.DataFrame  # of the window: p, flagged (0 or 1)
     cohort: pd.DataFrame  # of one old enough for outcomes: p, flagged, churned (NaN where not known)
     sample: pd.DataFrame  # of the window's: the schema's columns as they were sent, churn_probability
@@ -26,8 +29,10 @@ class Snapshot(NamedTuple):
 
 def read_snapshot(folder: Path) -> Snapshot:
     frames = {name: pd.read_parquet(folder / name) for name in (ANSWERS, COHORT, SAMPLE, REFERENCE)}
-    content = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in (WINDOW, CARD)}
-    return Snapshot(content[WINDOW], frames[ANSWERS], frames[COHORT], frames[SAMPLE], frames[REFERENCE], content[CARD])
+    window, card = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (WINDOW, CARD))
+    ends = {key: datetime.fromisoformat(window[key]) for key in ("start", "end", "cohort_start", "cohort_end")}
+    window = Window(model_version=window["model_version"], **ends)
+    return Snapshot(window, frames[ANSWERS], frames[COHORT], frames[SAMPLE], frames[REFERENCE], card)
 
 
 def write_snapshot(taken: Snapshot, bundle: Path, folder: Path) -> None:
@@ -37,4 +42,4 @@ def write_snapshot(taken: Snapshot, bundle: Path, folder: Path) -> None:
     for name in (REFERENCE, CARD):
         with replacing(folder / name) as temporary:
             shutil.copy(bundle / name, temporary)
-    write_json(folder / WINDOW, taken.window)
+    write_json(folder / WINDOW, plain(taken.window))

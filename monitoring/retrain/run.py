@@ -23,14 +23,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from churn.params import read_params, read_section
+from churn.params import read_knobs, read_params, read_section
 from churn.read_table import read_table
 from churn.release import open_release
 from churn.schema import Schema, read_schema
 from churn.script import InputError, replacing
 from churn.table import named
-from monitoring.check.report import report
-from monitoring.check.snapshot import snapshot
+from monitoring.check.knobs import Limits, SnapshotKnobs
 from monitoring.frames import open_log
 from monitoring.retrain.policy import (
     WHO,
@@ -90,20 +89,20 @@ def alone() -> Iterator[int]:
 
 def production(reason: Reason, schema: Schema, now: datetime, knobs: Policy) -> Production:
     """Customers to learn from; an InputError where too few outcomes are new, or they can't speak for all customers."""
-    window, limits = read_params("monitoring.snapshot", snapshot), read_params("monitoring.report", report)
+    window, limits = read_knobs("monitoring.snapshot", SnapshotKnobs), read_knobs("monitoring.report", Limits)
     with open_log() as connection:
         found = read_production(
-            connection, schema, now, days=knobs.days, slice_days=window["days"], delay=window["delay"],
-            most=knobs.customers, min_known=limits["min_known"], since=reason.since, learned=reason.learned,
+            connection, schema, now, days=knobs.days, slice_days=window.days, delay=window.delay,
+            most=knobs.customers, min_known=limits.min_known, since=reason.since, learned=reason.learned,
         )  # fmt: skip
     if found.new < knobs.min_labels:
         since = f" since {reason.since:%Y-%m-%d}" if reason.since else ""
         raise InputError(
             f"outcomes of {found.new} customers are new{since}; {knobs.min_labels} are needed "
             "(params monitoring.retrain.min_labels): send them to /feedback, or wait; a time counts where those of "
-            f"{limits['min_known']:.0%} of its customers are known, stayers as well as leavers"
+            f"{limits.min_known:.0%} of its customers are known, stayers as well as leavers"
         )
-    if abs(found.off) > limits["selected"]:
+    if abs(found.off) > limits.selected:
         raise InputError(
             f"the probabilities of customers with an outcome are {found.off:+.2f} standard deviations off: they can't "
             "speak for the others; report all of them to /feedback (params monitoring.report.selected)"

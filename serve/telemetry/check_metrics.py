@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from churn.reasons import REASONS
+
 if TYPE_CHECKING:
     from serve.log.tables import Check
     from serve.predict.live import Lineup
@@ -19,20 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("serve.checked")
 
 VERDICTS = ("healthy", "warn", "breach", "unknown")
-# every reason that a check gives, with its levels: told as 0 where it does not hold, so that alerts end
-REASONS = {
-    "input_drift": ("warn", "breach"),
-    "prediction_drift": ("breach",),
-    "more_missing": ("breach",),
-    "unseen": ("breach",),
-    "outside": ("breach",),
-    "estimated_auc": ("breach",),
-    "realised_auc": ("breach",),
-    "concept_drift": ("breach",),
-    "calibration_drift": ("warn",),
-    "selected_outcomes": ("warn",),
-    "too_few_customers": ("unknown",),
-}
 QUALITY = ("more_missing", "unseen", "outside")
 KINDS = ("reference", "estimated", "realised")
 DOCUMENTED = {
@@ -65,7 +53,7 @@ def samples(check: "Check") -> Iterator[Sample]:
     for verdict in VERDICTS:
         yield "verdict", {"verdict": verdict}, check.verdict == verdict
     given = {(reason["id"], reason["level"]) for reason in found["reasons"]}
-    known = {(id_, level) for id_, levels in REASONS.items() for level in levels}
+    known = {(id_, level) for id_, levels in REASONS.items() for level in levels}  # 0 where it is not given: alerts end
     for id_, level in sorted(given | known):
         yield "reason", {"reason": id_, "level": level}, (id_, level) in given
     yield "customers", {}, found["customers"]

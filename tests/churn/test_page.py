@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from churn.page import render, svg
 
 TEMPLATE = """{% extends "base.html" %}
-{% from "parts.html" import verdict, table, bar, chart %}
+{% from "parts.html" import verdict_box, table, bar, chart %}
 {% block title %}{{ title }}{% endblock %}
 {% block main %}
 <h1>{{ title }}</h1>
-{{ verdict("bad", "one limit is crossed", [reason]) }}
+{{ verdict_box("bad", "one limit is crossed", [reason]) }}
 {{ table("Inputs", ["input", "distance", "what it is"], rows, text=[2]) }}
 {% call table("Bars", ["input", "share"]) %}<tr><th scope="row">tenure</th><td>{{ bar(1.5) }}</td></tr>{% endcall %}
 {{ chart(drawing, "The distance by day.") }}

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sqlalchemy import select
 
+from churn.intervals import Interval
 from churn.profit import Profit
 from demo.chart import draw, write_page, write_png
 from demo.clock import moved_id, pass_time
 from demo.screen import STEPS, Screen, bar, bars, loop
-from demo.story import Estimate, Month, Recovery, Score, Side, closing, row, totals
+from demo.story import Month, Recovery, Score, Side, closing, row, totals
 from demo.workspace import turn
 from demo.world import CHANGED, WORLDS, expected_auc, month, true_auc
 from monitoring.retrain.policy import last_retraining, learned_until, world_since
@@ -154,7 +155,7 @@ def months() -> list[Month]:
     found = []
     for number, world in enumerate(WORLDS, 1):
         auc = 0.66 if world == CHANGED and number < 8 else 0.75 if world == CHANGED else 0.85
-        estimated = Estimate(auc, auc - 0.01, auc + 0.01)
+        estimated = Interval(auc, auc - 0.01, auc + 0.01)
         first = Score(min(auc, 0.66) if world == CHANGED else auc, 2.0)
         found.append(
             Month(number, 100, Score(auc, 5.0), first, "healthy", estimated, None if number == 10 else estimated)

@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from churn.params import read_params, read_section
+from churn.params import read_knobs
+from churn.profit import Profit
 from churn.scorer import Scorer
 from demo.world import month
+from monitoring.check.knobs import Limits
 from monitoring.check.report import report
 from serve.log.checks import record
 from serve.log.database import connect
@@ -30,12 +33,12 @@ FILLED = {"$instance": ".*", "$__rate_interval": "1m"}
 def check_of_a_new_world(service: Service, bundle: Path) -> None:
     """Record what a check finds of customers who drifted and whose outcomes are known."""
     scorer = Scorer.open(bundle)
-    knobs = read_params("monitoring.report", report, ROOT / "params.yaml") | {"resamples": 100}
+    limits = replace(read_knobs("monitoring.report", Limits, ROOT / "params.yaml"), resamples=100)
     seen = taken(scorer, month(3, 1_500, drift=0.5))
-    found = report(seen, read_section("profit", ROOT / "params.yaml"), **knobs).found
+    made, _ = report(seen, read_knobs("profit", Profit, ROOT / "params.yaml"), limits)
     engine = connect(f"sqlite:///{service.store.where}/log.db")
     with engine.connect() as connection:
-        record(connection, datetime.now(UTC), found)
+        record(connection, datetime.now(UTC), made.as_dict())
     engine.dispose()
 
 

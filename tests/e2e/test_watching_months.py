@@ -1,14 +1,16 @@
 """Month after month of the simulated operator: no alarm where nothing changed, one in the month in which it did."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from churn.params import read_knobs, read_params
+from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
 from demo.world import month, true_auc
+from monitoring.check.knobs import Limits
 from monitoring.check.report import report
 from tests.conftest import ROOT
 from tests.simulated_months import taken
@@ -27,20 +29,22 @@ WORLDS = {
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_what_changed_is_found_in_its_month_and_nothing_else(world: str, reproduced: Path) -> None:
-    knobs = read_params("monitoring.report", report, ROOT / "params.yaml") | {"resamples": 200}
+    limits = replace(read_knobs("monitoring.report", Limits, ROOT / "params.yaml"), resamples=200)
     profit, scorer = read_knobs("profit", Profit, ROOT / "params.yaml"), Scorer.open(reproduced / "models/release")
     change, expected = WORLDS[world]
     wrong, off, trusted = [], [], []
     for seed in SEEDS:
         customers = month(1_000 + seed, CUSTOMERS, **change)
         seen = taken(scorer, customers)
-        found = report(seen, profit, **knobs).found
-        breaches = {reason["id"] for reason in found["reasons"] if reason["level"] == "breach"}
+        made, _ = report(seen, profit, limits)
+        estimated = made.findings and made.findings.estimated
+        assert estimated is not None
+        breaches = {reason.id for reason in made.reasons if reason.level == "breach"}
         if not (breaches & expected if expected else not breaches):
-            wrong.append((seed, found["reasons"]))
+            wrong.append((seed, made.reasons))
         truth = true_auc(customers, seen.answers["p"].to_numpy(), change.get("concept", 0.0))
-        off.append(abs(found["estimated"]["roc_auc"] - truth))
-        trusted.append(found["estimated"]["trusted"])
+        off.append(abs(estimated.roc_auc.value - truth))
+        trusted.append(bool(estimated.trusted))
     assert len(wrong) <= ALLOWED, wrong
     if world == "concept drift":
         assert min(off) > 0.1 and sum(trusted) <= ALLOWED

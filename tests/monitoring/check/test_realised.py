@@ -6,16 +6,17 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from churn.calibration import stretch
-from churn.params import read_knobs, read_section
+from churn.params import read_knobs
 from churn.profit import Profit
 from monitoring.check.estimate import calibrate
+from monitoring.check.findings import Realised
+from monitoring.check.knobs import Limits
 from monitoring.check.realised import concept_drift, realised, recalibration, selection
 from tests.conftest import ROOT
 from tests.factories import customers, guessed
 
 PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
-PARAMS = read_section("monitoring.report", ROOT / "params.yaml")
-LIMITS = {"gap": PARAMS["concept_gap"], "miscalibration": PARAMS["concept_calibration"], "alpha": PARAMS["alpha"]}
+LIMITS = read_knobs("monitoring.report", Limits, ROOT / "params.yaml")
 CURVE = calibrate(*[values.astype("float64") for values in customers(5_000, seed=99)][::-1])
 
 
@@ -23,47 +24,46 @@ def frame(p: np.ndarray, churned: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"p": p, "flagged": (p >= 0.33) * 1.0, "churned": churned * 1.0})
 
 
-def scored(p: np.ndarray, churned: np.ndarray, resamples: int = 200) -> dict[str, float]:
+def scored(p: np.ndarray, churned: np.ndarray, resamples: int = 200) -> Realised:
     return realised(frame(p, churned), CURVE, PROFIT, resamples, 1)
 
 
 def test_the_scores_are_scikit_learn_s() -> None:
     p, churned = customers(800, seed=1)
-    found = scored(p, churned)
-    assert found["roc_auc"] == pytest.approx(roc_auc_score(churned, p))
-    assert found["brier"] == pytest.approx(brier_score_loss(churned, p))
-    assert found["labelled"] == 800
+    scores = scored(p, churned)
+    assert scores.roc_auc.value == pytest.approx(roc_auc_score(churned, p))
+    assert scores.brier.value == pytest.approx(brier_score_loss(churned, p))
+    assert scores.labelled == 800
 
 
 def test_customers_who_leave_as_promised_are_no_concept_drift() -> None:
-    alarms = [concept_drift(scored(*customers(700, seed)), **LIMITS)["found"] for seed in range(40)]
+    alarms = [concept_drift(scored(*customers(700, seed)), LIMITS).found for seed in range(40)]
     assert sum(alarms) <= 1
 
 
 def test_an_order_that_no_longer_holds_is_found() -> None:
     for seed in range(10):
         p, churned = customers(1_000, seed)
-        found = scored(guessed(p, 1.5, seed), churned)
-        off = concept_drift(found, **LIMITS)
-        assert found["roc_auc_gap"] < 0 and off["ranks_worse"]
+        scores = scored(guessed(p, 1.5, seed), churned)
+        assert scores.roc_auc_gap.value < 0 and concept_drift(scores, LIMITS).ranks_worse
 
 
 def test_rates_that_no_longer_hold_are_found_though_the_order_does() -> None:
     p, churned = customers(1_500, seed=3)
-    found = scored(stretch(p, 1.0, -1.0), churned)
-    off = concept_drift(found, **LIMITS)
-    assert off["rates_off"] and not off["ranks_worse"]
-    assert found["intercept_low"] > 0.5
+    scores = scored(stretch(p, 1.0, -1.0), churned)
+    concept = concept_drift(scores, LIMITS)
+    assert concept.rates_off and not concept.ranks_worse
+    assert scores.intercept.low > 0.5
 
 
 def test_a_million_customers_cry_no_wolf_over_a_trifle() -> None:
     p, churned = customers(400_000, seed=4)
-    found = recalibration(churned * 1.0, stretch(p, 1.0, 0.1))
-    assert found["p_calibrated"] < 1e-6 and found["miscalibration"] < 0.03
+    curve = recalibration(churned * 1.0, stretch(p, 1.0, 0.1))
+    assert curve.p_calibrated < 1e-6 and curve.miscalibration < 0.03
 
 
 def test_the_calibration_test_rejects_the_calibrated_as_seldom_as_it_says() -> None:
-    p_values = [recalibration(churned * 1.0, p)["p_calibrated"] for p, churned in map(sample, range(300))]
+    p_values = [recalibration(churned * 1.0, p).p_calibrated for p, churned in map(sample, range(300))]
     assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.09
 
 

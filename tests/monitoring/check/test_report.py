@@ -1,6 +1,8 @@
 """The report of a snapshot: what it calls a breach, a warning, healthy or unknown, and that it says why."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.params import read_knobs, read_params
+from churn.params import read_knobs
 from churn.profit import Profit
 from churn.script import as_json
 from monitoring.check import drift
-from monitoring.check.report import Report, known_of, report, write_report
+from monitoring.check.findings import Estimated, Findings, Report, Window
+from monitoring.check.knobs import Limits
+from monitoring.check.report import cohort_of, report, write_report
 from monitoring.check.snapshot_files import Snapshot
 from tests.conftest import ROOT
 
 PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
-KNOBS = read_params("monitoring.report", report, ROOT / "params.yaml") | {"resamples": 100}
+LIMITS = replace(read_knobs("monitoring.report", Limits, ROOT / "params.yaml"), resamples=100)
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
 LEVELS = ["Month-to-month", "One year", "Two year"]
 CARD = {"features": [], "inputs": {"numbers": ["tenure", "charges"], "categories": {"contract": LEVELS}}}
 N = 1_500
@@ -41,8 +46,7 @@ def taken(current: pd.DataFrame, cohort: pd.DataFrame | None = None, sign: float
     p = {name: chance(frame) for name, frame in (("now", current), ("cohort", cohort), ("known", known))}
     answers = {name: pd.DataFrame({"p": q, "flagged": (q > 0.33) * 1.0}) for name, q in p.items()}
     return Snapshot(
-        dict.fromkeys(("start", "end", "cohort_start", "cohort_end"), "2026-03-01T00:00:00+00:00")
-        | {"model_version": "old"},
+        Window(model_version="old", start=DAY, end=DAY, cohort_start=DAY, cohort_end=DAY),
         answers["now"],
         answers["cohort"].assign(churned=(rng.random(len(cohort)) < chance(cohort, sign)) * 1.0),
         current.assign(churn_probability=p["now"]),
@@ -51,40 +55,53 @@ def taken(current: pd.DataFrame, cohort: pd.DataFrame | None = None, sign: float
     )
 
 
-def made(*args: Any, **knobs: Any) -> Report:
-    return report(taken(*args), PROFIT, **KNOBS | knobs)
+def made(*world: Any, **knobs: Any) -> Report:
+    return report(taken(*world), PROFIT, replace(LIMITS, **knobs))[0]
 
 
-def reasons(found: dict[str, Any]) -> dict[str, str]:
-    return {reason["id"]: reason["level"] for reason in found["reasons"]}
+def findings(made: Report) -> Findings:
+    assert made.findings
+    return made.findings
+
+
+def estimated(made: Report) -> Estimated:
+    result = findings(made).estimated
+    assert result
+    return result
+
+
+def reasons(made: Report) -> dict[str, str]:
+    return {reason.id: reason.level for reason in made.reasons}
 
 
 def test_a_month_like_the_training_is_healthy() -> None:
-    found = made(people(N, 1)).found
-    assert (found["verdict"], found["reasons"]) == ("healthy", [])
-    assert found["estimated"]["trusted"] is True
-    assert found["estimated"]["roc_auc"] == pytest.approx(found["realised"]["roc_auc"], abs=0.03)
+    month = made(people(N, 1))
+    realised = findings(month).realised
+    assert (month.verdict, month.reasons) == ("healthy", [])
+    assert estimated(month).trusted is True and realised
+    assert estimated(month).roc_auc.value == pytest.approx(realised.roc_auc.value, abs=0.03)
 
 
 def test_inputs_that_moved_are_a_breach_and_are_named() -> None:
-    found = made(people(N, 1, tenure=0.5)).found
-    assert found["verdict"] == "breach"
-    assert {"input_drift", "prediction_drift"} <= reasons(found).keys()
-    assert found["drift"]["drifted"] == ["tenure"] and found["estimated"]["trusted"] is True
+    month = made(people(N, 1, tenure=0.5))
+    drift = findings(month).drift
+    assert month.verdict == "breach" and drift
+    assert {"input_drift", "prediction_drift"} <= reasons(month).keys()
+    assert drift.drifted == ["tenure"] and estimated(month).trusted is True
 
 
 def test_one_input_of_many_that_moved_is_a_warning() -> None:
     customers = people(N, 1)
     customers["charges"] = 20 + 100 * ((customers["charges"] - 20) / 100) ** 1.3  # the model does not read it
-    found = made(customers, drift_share=0.5).found
-    assert (found["verdict"], reasons(found)) == ("warn", {"input_drift": "warn"})
+    month = made(customers, drift_share=0.5)
+    assert (month.verdict, reasons(month)) == ("warn", {"input_drift": "warn"})
 
 
 def test_a_world_that_turned_round_is_found_and_the_estimate_is_not_trusted() -> None:
-    found = report(taken(people(N, 1), people(N, 3), -1.0), PROFIT, **KNOBS).found
-    assert found["verdict"] == "breach" and {"concept_drift", "realised_auc"} == reasons(found).keys()
-    assert found["estimated"]["trusted"] is False
-    assert "don't trust the estimate" in " ".join(reason["words"] for reason in found["reasons"])
+    month = made(people(N, 1), people(N, 3), -1.0)
+    assert month.verdict == "breach" and {"concept_drift", "realised_auc"} == reasons(month).keys()
+    assert estimated(month).trusted is False
+    assert "don't trust the estimate" in " ".join(reason.words for reason in month.reasons)
 
 
 def test_unclean_data_are_named_with_their_share() -> None:
@@ -93,52 +110,54 @@ def test_unclean_data_are_named_with_their_share() -> None:
     customers.loc[: N // 5, "contract"] = "Three year"
     customers.loc[: N // 6, "charges"] = 500.0
     taken_ = taken(people(N, 1))._replace(sample=customers.assign(churn_probability=chance(people(N, 1))))
-    found = report(taken_, PROFIT, **KNOBS).found
-    assert {"more_missing", "unseen", "outside"} <= reasons(found).keys()
-    assert found["quality"]["unseen"] == pytest.approx(0.2, abs=0.01)
-    assert found["quality"]["features"]["charges"]["outside"] == pytest.approx(1 / 6, abs=0.01)
-    assert found["quality"]["more_missing"] == pytest.approx(0.1, abs=0.01)
+    month, _ = report(taken_, PROFIT, LIMITS)
+    quality = findings(month).quality
+    assert {"more_missing", "unseen", "outside"} <= reasons(month).keys() and quality
+    assert quality.unseen == pytest.approx(0.2, abs=0.01)
+    assert quality.features["charges"]["outside"] == pytest.approx(1 / 6, abs=0.01)
+    assert quality.more_missing == pytest.approx(0.1, abs=0.01)
 
 
 def test_too_few_customers_are_unknown_but_a_breach_by_outcomes_stays_one() -> None:
-    assert made(people(60, 1)).found["verdict"] == "unknown"
-    assert report(taken(people(60, 1), people(N, 3), -1.0), PROFIT, **KNOBS).found["verdict"] == "breach"
+    assert made(people(60, 1)).verdict == "unknown"
+    assert made(people(60, 1), people(N, 3), -1.0).verdict == "breach"
 
 
 def test_without_outcomes_nobody_says_whether_to_trust_the_estimate() -> None:
-    found = made(people(N, 1), people(20, 3)).found
-    assert found["verdict"] == "healthy" and found["realised"] is None
-    assert found["estimated"]["trusted"] is None and found["cohort"]["problem"] == "too_few_outcomes"
+    month = made(people(N, 1), people(20, 3))
+    assert month.verdict == "healthy" and findings(month).realised is None
+    assert estimated(month).trusted is None and findings(month).cohort.problem == "too_few_outcomes"
 
 
 def test_outcomes_of_leavers_alone_are_not_scored() -> None:
     whole = taken(people(N, 1)).cohort
     leavers = whole.assign(churned=whole["churned"].where(whole["churned"] == 1))
-    found = known_of(leavers, 100, 0.1, 0.1)
-    assert found["problem"] == "selected_outcomes" and found["off"] > 0.1
-    assert known_of(whole, 100, 0.5, 0.1)["problem"] == ""
+    limits = replace(LIMITS, min_labelled=100, min_known=0.1, selected=0.1)
+    cohort = cohort_of(leavers, limits)
+    assert cohort.problem == "selected_outcomes" and cohort.off > 0.1
+    assert cohort_of(whole, replace(limits, min_known=0.5)).problem == ""
 
 
 def test_distances_are_found_by_name_whatever_their_order() -> None:
     frame = people(600, 1).assign(churn_probability=0.5)
     other = frame.assign(tenure=frame["tenure"] * 2)
-    limits = {"number": 0.1, "category": 0.05}
     names = ["tenure", "charges", "churn_probability"]
-    one, two = (drift.distances(drift.compare(frame, other, n, ["contract"], limits)) for n in (names, names[::-1]))
+    one, two = (drift.distances(drift.compare(frame, other, n, ["contract"], LIMITS)) for n in (names, names[::-1]))
     assert one == two and one["tenure"] > 0.5 and one["charges"] == one["contract"] == 0
 
 
 def test_the_same_snapshot_gives_the_same_files(tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        write_report(made(people(N, 1)), *(tmp_path / folder / name for name in ("check.json", "r.html", "drift.html")))
+        files = (tmp_path / folder / name for name in ("check.json", "r.html", "drift.html"))
+        write_report(*report(taken(people(N, 1)), PROFIT, LIMITS), *files)
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("one", "two"))
     assert one == two and b"Evidently" in one["r.html"]
 
 
 def test_what_programs_read_holds_no_nan_and_pages_name_the_verdict(tmp_path: Path) -> None:
     for customers in (people(N, 1), people(60, 1)):
-        found = made(customers, people(20, 2))
-        again = json.loads(as_json(found.found))
+        month, charts = report(taken(customers, people(20, 2)), PROFIT, LIMITS)
+        again = json.loads(as_json(month.as_dict()))
         assert {"verdict", "reasons", "window", "drift", "quality", "estimated", "realised", "concept"} <= again.keys()
-        write_report(found, *(tmp_path / name for name in ("check.json", "r.html", "drift.html")))
-        assert found.found["verdict"] in (tmp_path / "r.html").read_text()
+        write_report(month, charts, *(tmp_path / name for name in ("check.json", "r.html", "drift.html")))
+        assert month.verdict in (tmp_path / "r.html").read_text()

@@ -1,5 +1,6 @@
 """The snapshot: whose answers it holds, which outcomes count, and that it comes out the same."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from sqlalchemy import Engine
 
 from churn.release import CARD, REFERENCE, Release
 from churn.schema import read_schema
-from monitoring.check import snapshot_files
-from monitoring.check.snapshot import read_customers, snapshot, window
+from monitoring.check.knobs import SnapshotKnobs
+from monitoring.check.snapshot import read_customers, snapshot, window_of
+from monitoring.check.snapshot_files import Snapshot, read_snapshot, write_snapshot
 from tests.conftest import ROOT
 from tests.factories import START, empty_log, fill, outcome, prediction
 
 DAY = 24.0
-KNOBS: dict[str, Any] = {"end": START + timedelta(days=60), "days": 30, "delay": 30, "sample": 100, "seed": 1}
+KNOBS = SnapshotKnobs(end=START + timedelta(days=60), days=30, delay=30, sample=100, seed=1)
 
 
 @pytest.fixture
@@ -40,9 +42,9 @@ def read(engine: Engine, days: tuple[float, float] = (0, 30), known_by: float = 
         return read_customers(connection, "old", start, end, last)
 
 
-def take(engine: Engine, release: Release, **knobs: Any) -> snapshot_files.Snapshot:
+def take(engine: Engine, release: Release, **knobs: Any) -> Snapshot:
     with engine.connect() as connection:
-        return snapshot(connection, release, datetime(2030, 1, 1, tzinfo=UTC), **KNOBS | knobs)
+        return snapshot(connection, release, datetime(2030, 1, 1, tzinfo=UTC), replace(KNOBS, **knobs))
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def take(engine: Engine, release: Release, **knobs: Any) -> snapshot_files.Snaps
     ],
 )
 def test_the_cohort_ends_when_its_last_outcome_is_due(end: Any, last: datetime) -> None:
-    found = window(datetime(2026, 5, 6, 7, 8, tzinfo=UTC), end=end, days=7, delay=20)
-    assert (found.start, found.end) == (last - timedelta(days=7), last)
-    assert (found.cohort_start, found.cohort_end) == (last - timedelta(days=27), last - timedelta(days=20))
+    window = window_of("old", datetime(2026, 5, 6, 7, 8, tzinfo=UTC), replace(KNOBS, end=end, days=7, delay=20))
+    assert (window.start, window.end) == (last - timedelta(days=7), last)
+    assert (window.cohort_start, window.cohort_end) == (last - timedelta(days=27), last - timedelta(days=20))
 
 
 def test_a_customer_counts_once_by_the_first_answer_of_the_champion(engine: Engine) -> None:
@@ -113,9 +115,9 @@ def test_a_sampled_customer_is_as_it_was_sent(engine: Engine, release: Release) 
 def test_the_same_log_gives_the_same_bytes(engine: Engine, release: Release, tmp_path: Path) -> None:
     fill(engine, [prediction(i / 2, f"c{i}", "champion", i / 3000) for i in range(2_000)], [])
     for folder in ("one", "two"):
-        snapshot_files.write_snapshot(take(engine, release), release.folder, tmp_path / folder)
+        write_snapshot(take(engine, release), release.folder, tmp_path / folder)
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("one", "two"))
     assert one == two and len(one) == 6
-    back, made = snapshot_files.read_snapshot(tmp_path / "one"), take(engine, release)
+    back, made = read_snapshot(tmp_path / "one"), take(engine, release)
     assert back.window == made.window and back.card == made.card
     pd.testing.assert_frame_equal(back.cohort, made.cohort)

@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from churn.scorer import Scorer
-from monitoring.check.verdict import Limits, judge
 from serve.log.spool import Spool
 from serve.log.tables import Check
 from serve.log.writer import LogFull, PredictionLog
@@ -233,30 +232,6 @@ def test_a_check_is_told_and_what_is_not_known_is_left_out() -> None:
 def test_without_a_check_or_with_one_of_another_make_nothing_is_told() -> None:
     assert told(None) == {}
     assert told(CHECK._replace(found={"reasons": [{}]})) == {}
-
-
-def test_every_reason_that_a_check_gives_is_known_and_no_other() -> None:
-    everything = {"more_missing": 1.0, "unseen": 1.0, "outside": 1.0}
-    world: dict[str, Any] = {
-        "customers": 1_000,
-        "drift": {"share": 0.9, "drifted": ["a"], "prediction": 9.0},
-        "quality": {"features": {"a": everything}},
-        "reference": {"roc_auc": 0.9},
-        "estimated": {"roc_auc": 0.5, "roc_auc_high": 0.5},
-        "realised": {"roc_auc": 0.5, "roc_auc_high": 0.5, "roc_auc_gap": 0.4, "miscalibration": 0.4},
-        "concept": {"found": True, "ranks_worse": True, "rates_off": True, "p": 0.0, "alpha": 0.01},
-        "cohort": {"problem": "", "words": ""},
-    }
-    picky = {"realised": None, "cohort": {"problem": "selected_outcomes", "words": ""}}
-    worlds = [
-        world,
-        world | {"drift": {"share": 0.1, "drifted": ["a"], "prediction": 0.0}},
-        world | {"concept": world["concept"] | {"found": False}},
-        world | {"customers": 1} | picky,
-    ]
-    limits = Limits(500, 0.15, 0.15, 0.05, 0.01, 0.05, 0.03, 0.03)
-    given = {(reason.id, reason.level) for w in worlds for reason in judge(w, limits)}
-    assert given == {(id_, level) for id_, levels in REASONS.items() for level in levels}
 
 
 def test_the_age_of_who_answers_is_told(model: Model) -> None:

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from churn.scorer import Scorer
 from demo.world import month
-from monitoring.check import run as check
+from monitoring.check.__main__ import main
 from serve.log.checks import latest
 from serve.log.database import connect
 from serve.log.tables import Check
@@ -32,10 +31,9 @@ def command(
     monkeypatch.setenv("CHURN_RELEASES", str(tmp_path / "releases"))
     monkeypatch.delenv("CHURN_LOG_URL", raising=False)
 
-    def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["monitoring.check", *words])
+    def call(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
-            check.main()
+            main(arguments)
         return int(ended.value.code or 0), capsys.readouterr().out
 
     return call
