@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import func, select
 
-from churn.intervals import Interval
-from churn.params import read_knobs, read_params
+from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
 from churn.script import InputError
@@ -26,13 +25,13 @@ from demo.screen import Screen
 from demo.story import Month, Recovery, Score, Side
 from demo.workspace import child, repro
 from demo.world import CHANGED, WORLDS, expected_auc, month, sent
-from monitoring.ab.experiment import report as knobs_of_ab
+from monitoring import shadow
+from monitoring.ab.report import Design
 from monitoring.check.findings import Report
 from monitoring.check.knobs import Limits
 from monitoring.check.now import record, snapshot_now
 from monitoring.check.report import report
 from monitoring.frames import open_log
-from monitoring.shadow import compared, read_pairs, running
 from serve.log.tables import predictions
 from serve.releases.store import Store
 from stages.simulate import leaving
@@ -317,16 +316,15 @@ class Play:
 
     def promote(self) -> None:
         self.screen.step("shadow", "monitoring.shadow")
-        knobs = read_params("ab", knobs_of_ab)
+        design, trial = read_knobs("ab", Design), shadow.running(self.store.history())
         with open_log() as connection:
-            read = read_pairs(connection, running(self.store.history()))
-        found = compared(*read, self.profit, knobs["resamples"], knobs["seed"])["outcomes"]
-        low, high = found["roc_auc_answered_low"], found["roc_auc_answered_high"]
-        self.months[-1].realised = Interval(found["roc_auc_answered"], low, high)
+            pairs = shadow.read_pairs(connection, trial)
+        outcomes = shadow.report(trial, *pairs, self.profit, design.resamples, design.seed).outcomes
+        self.months[-1].realised = outcomes.roc_auc_answered
         self.screen.say(
-            f"monitoring.shadow: {found['labelled']:,} outcomes; ROC AUC {found['roc_auc_shadow']:.3f} against the "
-            f"answers' {found['roc_auc_answered']:.3f}, profit {found['profit_per_customer_shadow']:.2f} against "
-            f"{found['profit_per_customer_answered']:.2f}"
+            f"monitoring.shadow: {outcomes.labelled:,} outcomes; ROC AUC {outcomes.roc_auc_shadow.value:.3f} against "
+            f"the answers' {outcomes.roc_auc_answered.value:.3f}, profit "
+            f"{outcomes.profit_per_customer_shadow.value:.2f} against {outcomes.profit_per_customer_answered.value:.2f}"
         )
         self.screen.step("gate", "POST /admin/promote")
         status, answer = self.service.post(

@@ -1,21 +1,11 @@
 """How reports are written: numbers and times for people, plain values for programs."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from churn.intervals import Interval
-
-
-def row(*cells: str) -> str:
-    return f"{cells[0]:<20}" + "".join(f"{text:>28}" for text in cells[1:])
-
-
-def cell(values: Mapping[str, float], key: str, shape: str) -> str:
-    """The value of `key` with its interval, _low and _high, as far as there are any."""
-    return shown(Interval(values[key], values[f"{key}_low"], values[f"{key}_high"]), shape)
 
 
 def shown(interval: Interval, shape: str) -> str:

@@ -1,19 +1,20 @@
-"""A test of two means that may be looked at every day: what it says holds at all looks together, not at each alone.
+"""A test of two means that may be looked at every day: its result holds at all looks together, not at each alone.
 
-A plain test at 5 % that is repeated daily until it speaks raises an alarm in three of ten experiments without any
-difference. Here the difference D of the means of two independent arms, whose variance is V, is compared with a mixture
-of differences from Normal(0, tau^2): the mixture sequential probability ratio test, in information time 1 / V. Its
-likelihood ratio
+A plain test at 5 % that is repeated daily until it is significant raises an alarm in three of ten experiments without
+any difference. Here the difference D of the means of two independent arms, whose variance is V, is compared with a
+mixture of differences from Normal(0, tau^2): the mixture sequential probability ratio test, in information time 1 / V.
+Its likelihood ratio
 
     L = sqrt(V / (V + tau^2)) * exp(D^2 * tau^2 / (2 * V * (V + tau^2)))
 
 is a martingale where there is no difference, so it ever reaches 1 / alpha with a probability of at most alpha (Ville).
 p = min(1, 1 / L), and the interval holds the differences that L does not reject. As V is estimated, all this holds in
-the limit of many customers: no look before a least number of them.
+the limit of many customers, so there is no look before a least number of them.
 
-Measured in tests/test_sequential.py, 40 customers a day in each arm, 60 daily looks, a deviation of 38 per customer,
-tau = 2: a difference of 2 is found in 15 % of the experiments, of 4 in 73 %, of 6 in 99 %; where there is none, 1 %
-raise an alarm, and 29 % by the plain test. tau matters little near the true difference; far below it, it costs power.
+Measured in tests/monitoring/ab/test_sequential.py, with 40 customers a day in each arm, 60 daily looks, a deviation of
+38 per customer and tau = 2: a difference of 2 is found in 15 % of the experiments, of 4 in 73 %, of 6 in 99 %; without
+a difference 1 % raise an alarm, and 29 % by the plain test. tau matters little near the true difference; far below it,
+it costs power.
 
 The mixture: Robbins (1970), Statistical methods related to the law of the iterated logarithm, Annals of Mathematical
 Statistics 41, 1397-1409. p at any time: Johari, Koomen, Pekelis, Walsh (2017), Peeking at A/B tests, KDD, 1517-1525;
@@ -36,7 +37,7 @@ class Moments(NamedTuple):
 
 
 class Looks(NamedTuple):
-    """(k,) each: the difference, the interval around it, and p. Without a verdict yet it is infinite, and p is 1."""
+    """(k,) each: the difference, the interval around it, and p. Before the first look it is infinite, and p is 1."""
 
     difference: np.ndarray
     low: np.ndarray
@@ -53,7 +54,7 @@ def moments(n: np.ndarray, total: np.ndarray, squares: np.ndarray) -> Moments:
 
 
 def running_moments(values: np.ndarray, look: np.ndarray, k: int) -> Moments:
-    """At k looks; values (n,), look (n,) in 0..k-1 says from which one on a value is known."""
+    """At k looks; values (n,), look (n,) in 0..k-1 is the first one at which a value is known."""
     middle = values.mean() if len(values) else 0.0  # far from 0 the sum of squares would drown the variance
     off = values - middle
     sums = (np.bincount(look, weights, minlength=k).cumsum() for weights in (np.ones_like(off), off, off**2))

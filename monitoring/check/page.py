@@ -10,7 +10,7 @@ from monitoring.check.findings import Findings, Report
 from monitoring.text import day_and_hour, label, shown
 
 TONES = {"healthy": "good", "warn": "warn", "breach": "bad", "unknown": ""}
-HEAD = ("", "estimated, without outcomes", "by outcomes", "minus the estimate for the same")
+HEAD = ("score", "estimated, without outcomes", "by outcomes", "minus the estimate for the same")
 SHAPES = {
     "roc_auc": ".3f", "brier": ".3f", "churn_rate": ".1%", "profit_per_customer": ".2f", "recall": ".1%",
     "precision": ".1%", "slope": ".2f", "intercept": ".2f",
@@ -58,7 +58,7 @@ def reasons(report: Report) -> list[str]:
 def title(findings: Findings) -> str:
     window = findings.window
     span = f"{day_and_hour(window.start)} to {day_and_hour(window.end)}"
-    return f"champion {window.model_version}, {findings.customers:,} customers from {span}"
+    return f"Champion {window.model_version}, {findings.customers:,} customers from {span}"
 
 
 def performance(findings: Findings) -> list[list[str]]:
@@ -84,7 +84,7 @@ def outcomes(findings: Findings) -> str:
     """Which customers the outcomes are of, and how far the estimate can be trusted."""
     window, cohort = findings.window, findings.cohort
     span = f"{day_and_hour(window.cohort_start)} to {day_and_hour(window.cohort_end)}"
-    text = f"outcomes: {cohort.labelled:,} of {cohort.customers:,} customers from {span}"
+    text = f"Outcomes: {cohort.labelled:,} of {cohort.customers:,} customers from {span}"
     if cohort.problem:
         text += f", not scored: {cohort.words}"
     return text if findings.estimated is None else f"{text}; the estimate: {TRUST[findings.estimated.trusted]}"

@@ -1,7 +1,6 @@
 """The shadow report: which predictions are pairs, and what it says of them."""
 
 import json
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +17,8 @@ from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scores import scores
 from churn.script import InputError, as_json
-from monitoring import shadow
-from monitoring.shadow import Shadow, compared, rank_correlation, read_pairs, running
+from monitoring.shadow import Report, Trial, as_text, main, rank_correlation, read_pairs, report, running
+from monitoring.text import plain
 from tests.conftest import ROOT
 from tests.factories import (
     START,
@@ -35,7 +34,7 @@ from tests.factories import (
 )
 
 PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
-SHADOW = Shadow("new", "old", START)
+TRIAL = Trial("new", "old", START)
 
 
 @pytest.fixture
@@ -45,7 +44,11 @@ def engine(tmp_path: Path) -> Engine:
 
 def read(engine: Engine) -> tuple[int, int, pd.DataFrame]:
     with engine.connect() as connection:
-        return read_pairs(connection, SHADOW)
+        return read_pairs(connection, TRIAL)
+
+
+def made(engine: Engine) -> Report:
+    return report(TRIAL, *read(engine), PROFIT, 100, 42)
 
 
 def pair(hours: float, customer: str | None, p: float, q: float, request: str, arm: str = "champion") -> list[dict]:
@@ -64,7 +67,7 @@ def fill_pairs(engine: Engine, n: int, noise: tuple[float, float]) -> None:
 
 def test_a_shadow_is_read_from_when_it_and_the_champion_are_what_they_are() -> None:
     acts = [act("shadow", 1, shadow="new"), act("split", 2, shadow="new", challenger="x", share=0.1)]
-    assert running(acts) == Shadow("new", "old", START + timedelta(hours=1))
+    assert running(acts) == Trial("new", "old", START + timedelta(hours=1))
     assert running([*acts, act("promote", 3, shadow="new", champion="x")]).since == START + timedelta(hours=3)
     for ended in ([], [*acts, act("shadow", 4)]):
         with pytest.raises(InputError, match="no shadow is running"):
@@ -96,19 +99,18 @@ def test_pairs_are_of_one_request_and_one_customer(engine: Engine) -> None:
 
 def test_the_report_says_how_much_two_models_differ(engine: Engine) -> None:
     fill_pairs(engine, 2000, (1.5, 0.1))
-    answered, pairs, frame = read(engine)
-    found = compared(answered, pairs, frame, PROFIT, 100, 42)
+    _, _, frame = read(engine)
+    found = made(engine)
     p, q = frame["p_answered"].to_numpy(), frame["p_shadow"].to_numpy()
-    assert (found["scored"], found["customers"]) == (1, 2000)
-    assert found["spearman"] == pytest.approx(stats.spearmanr(p, q).statistic)
-    assert found["decisions"]["only_shadow"] == ((q >= THRESHOLD) & (p < THRESHOLD)).sum()
-    assert sum(found["decisions"].values()) == 2000
-    assert (
-        found["changed_low"] < found["changed"] == ((q >= THRESHOLD) != (p >= THRESHOLD)).mean() < found["changed_high"]
-    )
-    assert found["mean_difference"] == pytest.approx((q - p).mean())
-    assert found["difference_90"] == pytest.approx(np.quantile(np.abs(q - p), 0.9))
-    outcomes, known = found["outcomes"], frame.dropna()
+    assert (found.scored, found.customers) == (1, 2000)
+    assert found.spearman.value == pytest.approx(np.corrcoef(stats.rankdata(p), stats.rankdata(q))[0, 1])
+    assert found.decisions["only_shadow"] == ((q >= THRESHOLD) & (p < THRESHOLD)).sum()
+    assert sum(found.decisions.values()) == 2000
+    changed = found.changed
+    assert changed.low < changed.value == ((q >= THRESHOLD) != (p >= THRESHOLD)).mean() < changed.high
+    assert found.mean_difference == pytest.approx((q - p).mean())
+    assert found.difference_90 == pytest.approx(np.quantile(np.abs(q - p), 0.9))
+    outcomes, known = plain(found.outcomes), frame.dropna()
     for side in ("answered", "shadow"):
         peer = scores(known["churned"].to_numpy(), known[f"p_{side}"].to_numpy())
         assert {key: outcomes[f"{key}_{side}"] for key in ("roc_auc", "brier")} == pytest.approx(
@@ -124,23 +126,23 @@ def test_the_report_says_how_much_two_models_differ(engine: Engine) -> None:
 
 def test_a_model_beside_itself_differs_in_nothing(engine: Engine) -> None:
     fill(engine, [row for i in range(20) for row in pair(1, f"c{i}", i / 20, i / 20, f"r{i}")], [])
-    found = compared(*read(engine), PROFIT, 100, 42)
-    assert found["spearman_low"] == found["spearman"] == pytest.approx(1)
-    assert (found["changed"], found["difference_max"]) == (0, 0)
-    assert found["outcomes"]["labelled"] == 0
+    found = made(engine)
+    assert found.spearman.low == found.spearman.value == pytest.approx(1)
+    assert (found.changed.value, found.difference_max) == (0, 0)
+    assert found.outcomes.labelled == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=40))
-def test_the_rank_correlation_is_scipy_s_with_ties(rows: list[tuple[int, int]]) -> None:
+def test_the_rank_correlation_lies_in_its_interval_also_with_ties(rows: list[tuple[int, int]]) -> None:
     a, b = (pd.Series(side, dtype="float64") for side in zip(*rows, strict=True))
     found = rank_correlation(a, b)
     if a.nunique() < 2 or b.nunique() < 2:
-        assert np.isnan(found["spearman"])
+        assert np.isnan(found.value)
         return
-    assert found["spearman"] == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert -1 <= found["spearman_low"] <= found["spearman"] + 1e-12
-    assert found["spearman"] - 1e-12 <= found["spearman_high"] <= 1
-    assert rank_correlation(b, -a)["spearman_low"] == pytest.approx(-found["spearman_high"])
+    assert found.value == pytest.approx(np.corrcoef(a.rank(), b.rank())[0, 1])
+    assert -1 <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= 1
+    assert rank_correlation(b, -a).low == pytest.approx(-found.high)
 
 
 def test_nine_intervals_in_ten_hold_the_true_rank_correlation() -> None:
@@ -149,15 +151,14 @@ def test_nine_intervals_in_ten_hold_the_true_rank_correlation() -> None:
     for _ in range(300):
         a, b = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 80).T
         found = rank_correlation(pd.Series(a), pd.Series(b))
-        held += found["spearman_low"] <= true <= found["spearman_high"]
+        held += found.low <= true <= found.high
     assert 0.91 <= held / 300 <= 0.99
 
 
 def test_an_empty_window_is_told_as_one(engine: Engine) -> None:
-    found = compared(*read(engine), PROFIT, 100, 42)
-    assert json.loads(as_json(found))["scored"] is None
-    told = shadow.table(found | {"shadow": "new", "champion": "old", "since": START.isoformat()})
-    assert "0 of 0 answered requests" in told
+    found = made(engine)
+    assert json.loads(as_json(plain(found)))["scored"] is None
+    assert "0 of 0 answered requests" in as_text(found)
 
 
 @pytest.fixture
@@ -167,11 +168,7 @@ def command(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CHURN_RELEASES", str(tmp_path))
     monkeypatch.delenv("CHURN_LOG_URL", raising=False)
 
-    def call(*words: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["monitoring.shadow", *words])
-        shadow.main()
-
-    return call
+    return lambda *arguments: main(arguments)
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])

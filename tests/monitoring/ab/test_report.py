@@ -1,0 +1,150 @@
+"""The A/B report: its verdict on simulated experiments, and that text and page show it."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from churn.params import read_knobs
+from churn.profit import Profit
+from churn.script import as_json
+from monitoring.ab.page import as_html, as_text
+from monitoring.ab.report import Design, p_of_ratios, p_of_shares, report
+from monitoring.ab.sequential import variance_to_find
+from monitoring.frames import ANSWERED
+from tests.conftest import ROOT
+from tests.factories import START, empty_log
+from tests.monitoring.ab.experiments import EXPERIMENT, fill_experiment, read
+
+PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
+DESIGN = replace(read_knobs("ab", Design, ROOT / "params.yaml"), resamples=100)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return empty_log(tmp_path)
+
+
+def earned(customers: pd.DataFrame) -> pd.DataFrame:
+    arm = np.where(customers["challenger"] == 1, "challenger", "champion")
+    return customers.assign(arm=arm, earned=PROFIT.of(customers["churned"], customers["flagged"]))
+
+
+def test_a_better_challenger_gets_better_and_a_worse_one_worse(tmp_path: Path) -> None:
+    for name, noise in (("better", (2.5, 0.1)), ("worse", (0.1, 2.5))):
+        (tmp_path / name).mkdir()
+        fill_experiment(engine := empty_log(tmp_path / name), 4000, noise)
+        found = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
+        sign = 1 if name == "better" else -1
+        assert found.verdict == name
+        assert found.words.startswith(f"challenger {name}: {found.sequential.difference:+.2f}")
+        assert sign * found.differences.roc_auc.value > 0.05
+        assert sign * found.differences.brier.high < 0 or sign * found.differences.brier.low < 0
+        assert found.sequential.p < DESIGN.alpha
+
+
+def test_two_arms_alike_stay_undecided(engine: Engine) -> None:
+    fill_experiment(engine, 3000, (1.0, 1.0), share=0.2)
+    found = report(read(engine), EXPERIMENT._replace(share=0.2), PROFIT, DESIGN)
+    assert found.verdict == "undecided"
+    assert "wait for about" in found.words
+    assert found.checks.problems == []
+    more, labelled = found.sequential.more_labelled, {arm: found.arms[arm].labelled for arm in ANSWERED}
+    assert more
+    spread = {arm: part["earned"].var() for arm, part in earned(read(engine)).groupby("arm")}
+    then = sum(spread[arm] / (more[arm] + labelled[arm]) for arm in ANSWERED)
+    assert then == pytest.approx(variance_to_find(2.0, tau=2.0, alpha=0.05), rel=1e-3)
+    gained = found.differences
+    assert np.isfinite([gained.roc_auc, gained.brier, gained.profit_per_customer]).all()
+
+
+def test_a_share_that_is_not_the_split_s_is_not_trusted(engine: Engine) -> None:
+    fill_experiment(engine, 3000, (2.5, 0.1), share=0.4)
+    found = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
+    assert found.verdict == "invalid"
+    assert "of the customers, not 50.00%" in found.words
+
+
+def frame(n: tuple[int, int], labelled: tuple[int, int], switched: int = 0) -> pd.DataFrame:
+    """Customers of both arms, the first of each with outcomes; some were in both arms."""
+    rng, parts = np.random.default_rng(0), []
+    for challenger in (0, 1):
+        size, known = n[challenger], labelled[challenger]
+        p = rng.random(size)
+        churned = np.where(np.arange(size) < known, rng.random(size) < p, np.nan)
+        days = pd.Series(pd.Timestamp(START), index=range(size)).where(np.arange(size) < known)
+        part = {"challenger": float(challenger), "switched": 0.0, "p": p, "flagged": (p > 0.4) * 1.0}
+        parts.append(pd.DataFrame(part | {"churned": churned, "observed_at": days}))
+    parts[0].loc[: switched - 1, "switched"] = 1.0
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("customers", "verdict", "says"),
+    [
+        (frame((1000, 1000), (500, 400)), "invalid", "known of 50.00% of the champion's customers and of 40.00% of"),
+        (frame((1000, 1000), (500, 500), switched=21), "invalid", "21 customers (1.05%) were in both arms"),
+        (frame((1000, 1000), (500, 500), switched=20), "undecided", "wait for about"),
+        (frame((1000, 1000), (500, 450)), "undecided", "wait for about"),
+        (frame((150, 150), (150, 150)), "undecided", "wait for about"),
+        (frame((150, 120), (150, 99)), "invalid", "outcomes are known"),
+        (frame((150, 99), (150, 99)), "too_early", "150 of the champion's and 99 of the challenger's"),
+        (frame((2, 0), (1, 0)), "too_early", "needs 100 of each"),
+        (frame((0, 0), (0, 0)), "too_early", "needs 100 of each"),
+    ],
+)
+def test_the_verdict_follows_from_the_counts(customers: pd.DataFrame, verdict: str, says: str) -> None:
+    share = 0.4 if len(customers) == 249 else 0.5
+    found = report(customers, EXPERIMENT._replace(share=share), PROFIT, DESIGN)
+    assert found.verdict == verdict
+    assert says in found.words
+    assert as_text(found).endswith(f"{found.words}\n")
+    assert json.loads(as_json(found.as_dict()))["verdict"] == verdict
+    assert "</html>" in as_html(found)
+
+
+def test_arms_that_flag_nobody_are_not_compared() -> None:
+    nobody = frame((200, 200), (200, 200)).assign(flagged=0.0)
+    found = report(nobody, EXPERIMENT, PROFIT, DESIGN)
+    assert (found.verdict, found.words) == ("undecided", "not decided: every customer with an outcome earned the same")
+
+
+def test_the_last_day_is_the_test_of_all_and_the_days_before_knew_less(engine: Engine) -> None:
+    fill_experiment(engine, 1500, (1.0, 0.5), days=10)
+    found = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
+    means = earned(read(engine)).groupby("arm")["earned"].mean()
+    last, now = found.days[-1], found.sequential
+    assert last.difference == pytest.approx(means["challenger"] - means["champion"])
+    assert found.differences.profit_per_customer.value == pytest.approx(last.difference)
+    assert (last.difference, last.low, last.high, last.p) == (now.difference, now.low, now.high, now.p)
+    assert last.labelled_champion + last.labelled_challenger == 1500
+    assert [day.day for day in found.days] == sorted({day.day for day in found.days})
+    assert all(day.low < last.low and day.p <= 1 for day in found.days[:5])
+
+
+def test_the_same_log_gives_the_same_report(engine: Engine) -> None:
+    fill_experiment(engine, 600, (1.0, 0.5))
+    one, two = (report(read(engine), EXPERIMENT, PROFIT, DESIGN) for _ in range(2))
+    assert as_json(one.as_dict()) == as_json(two.as_dict())
+    assert as_html(one) == as_html(two)
+
+
+@pytest.mark.parametrize("seen", [[900, 100], [880, 120], [5000, 640]])
+def test_the_ratio_is_checked_by_chi_square(seen: list[int]) -> None:
+    """p of one degree of freedom, by the normal distribution."""
+    n = sum(seen)
+    off = sum((k - share * n) ** 2 / (share * n) for k, share in zip(seen, (0.9, 0.1), strict=True))
+    assert p_of_shares(seen, [0.9, 0.1]) == pytest.approx(math.erfc(math.sqrt(off / 2)))
+    (a, b), (c, d) = [[k // 2 for k in seen], [k // 3 for k in seen]]
+    off = (a + b + c + d) * (a * d - b * c) ** 2 / ((a + b) * (c + d) * (a + c) * (b + d))
+    assert p_of_ratios([[a, b], [c, d]]) == pytest.approx(math.erfc(math.sqrt(off / 2)))
+
+
+def test_a_handful_of_customers_says_nothing_of_the_ratio() -> None:
+    assert p_of_shares([0, 3], [0.9, 0.1]) == p_of_shares([0, 0], [0.9, 0.1]) == 1
+    assert p_of_ratios([[0, 0], [5, 5]]) == p_of_ratios([[0, 0], [0, 0]]) == 1
