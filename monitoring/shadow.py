@@ -130,7 +130,7 @@ def read_pairs(connection: Connection, trial: Trial) -> tuple[int, int, pd.DataF
         .where(pairs.c.place == 1)
         .cte("rows_of_customers")
     )
-    wanted = [rows.c[f"{what}_{who}"] for what in ("p", "flagged") for who in BOTH]
+    wanted = [rows.c[f"{what}_{side}"] for what in ("p", "flagged") for side in BOTH]
     n_answered = connection.scalar(select(func.count()).select_from(answered)) or 0
     n_pairs = connection.scalar(select(func.count()).select_from(pairs)) or 0
     return n_answered, n_pairs, read_frame(connection, with_outcomes(rows, *wanted))

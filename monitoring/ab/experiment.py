@@ -1,4 +1,4 @@
-"""The experiment that a split is: which release answers whom since when, and the customers who were in it.
+"""The experiment behind a split: its two releases, since when they answer, and the customers in it.
 
 The unit is the customer, with the first prediction since champion, challenger and share are what they are now: a share
 that was changed in between would mix customers of different weeks (Simpson's paradox; Kohavi, Tang, Xu 2020,

@@ -24,7 +24,7 @@ from churn.profit import Profit
 from churn.scores import Scored, Weights
 from churn.script import InputError
 from monitoring.ab.experiment import Experiment, running
-from monitoring.ab.sequential import Moments, compare, running_moments, variance_to_find
+from monitoring.ab.sequential import Looks, Moments, compare, running_moments, variance_to_find
 from monitoring.frames import ANSWERED
 from monitoring.text import plain
 from serve.releases.ledger import Act
@@ -154,14 +154,8 @@ def report(customers: pd.DataFrame, experiment: Experiment, profit: Profit, desi
     arms = {arm: arm_of(part, intervals(drawn[arm])) for arm, part in parts.items()}
     gained = {score: drawn["challenger"][score] - drawn["champion"][score] for score in SCORES}
     days, moments = daily(customers.dropna(), profit, design)
-    last = days[-1] if days else None
-    sequential = Sequential(
-        difference=last.difference if last else math.nan,
-        low=last.low if last else math.nan,
-        high=last.high if last else math.nan,
-        p=last.p if last else math.nan,
-        more_labelled=still_needed(moments, design),
-    )
+    last = {key: getattr(days[-1], key) if days else math.nan for key in Looks._fields}
+    sequential = Sequential(**last, more_labelled=still_needed(moments, design))
     checks = checks_of(arms, experiment.share, int(customers["switched"].sum()))
     verdict = verdict_of(arms, checks, sequential, design)
     return Report(
@@ -237,8 +231,8 @@ def checks_of(arms: Mapping[str, Arm], share: float, switched: int) -> Checks:
         problems.append(f"the challenger has {n[1] / sum(n):.2%} of the customers, not {share:.2%} (p = {srm_p:.1g})")
     if labels_p < SRM_ALPHA:
         a, b = (f"{k / m:.2%}" for k, m in zip(labelled, n, strict=True))
-        known = f"outcomes are known of {a} of the champion's customers and of {b} of the challenger's"
-        problems.append(f"{known} (p = {labels_p:.1g})")
+        unequal = f"outcomes are known of {a} of the champion's customers and of {b} of the challenger's"
+        problems.append(f"{unequal} (p = {labels_p:.1g})")
     if in_both > MAX_SWITCHED:
         problems.append(f"{switched} customers ({in_both:.2%}) were in both arms")
     return Checks(srm_p=srm_p, labels_p=labels_p, switched=switched, problems=problems)
@@ -263,19 +257,19 @@ def verdict_of(arms: Mapping[str, Arm], checks: Checks, test: Sequential, design
     if checks.problems:
         return Verdict("invalid", f"don't trust this split: {'; '.join(checks.problems)}")
     if min(labelled) < design.min_labelled:
-        known = f"{labelled[0]} of the champion's and {labelled[1]} of the challenger's customers have one"
-        return Verdict("too_early", f"too few outcomes yet: {known}; a first look needs {design.min_labelled} of each")
+        so_far = f"{labelled[0]} of the champion's and {labelled[1]} of the challenger's customers have one"
+        return Verdict("too_early", f"too few outcomes yet: {so_far}; a first look needs {design.min_labelled} of each")
     if not more:
         return Verdict("undecided", "not decided: every customer with an outcome earned the same")
-    sure = f"{test.low:+.2f} to {test.high:+.2f} at all looks together, p = {test.p:.2g}"
+    interval = f"{test.low:+.2f} to {test.high:+.2f} at all looks together, p = {test.p:.2g}"
     for verdict, is_so in (("better", test.low > 0), ("worse", test.high < 0)):
         if is_so:
-            return Verdict(verdict, f"challenger {verdict}: {test.difference:+.2f} profit per customer ({sure})")
+            return Verdict(verdict, f"challenger {verdict}: {test.difference:+.2f} profit per customer ({interval})")
     wait = f"there are enough outcomes to detect a difference of {effect:g}, so there probably is none"
     if any(more.values()):
         needed = f"{more['champion']:,} and {more['challenger']:,} more outcomes of champion and challenger"
         wait = f"to detect a difference of {effect:g}, wait for about {needed}"
-    return Verdict("undecided", f"not decided: {test.difference:+.2f} profit per customer ({sure}); {wait}")
+    return Verdict("undecided", f"not decided: {test.difference:+.2f} profit per customer ({interval}); {wait}")
 
 
 def end_if_worse(report: Report, experiment: Experiment, store: Stops) -> bool:

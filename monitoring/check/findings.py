@@ -14,7 +14,7 @@ class Reason:
 
     id: str
     level: str
-    words: str  # for people
+    words: str  # the sentence for people
 
 
 @dataclass(frozen=True, kw_only=True)
