@@ -20,8 +20,8 @@ def script(stage: str) -> str:
 def paths(stage: str, *kinds: str) -> dict[str, Any]:
     """Path from the root -> options of the stage's deps, outs or metrics."""
     listed = [entry for kind in kinds for entry in STAGES[stage].get(kind, [])]
-    told = {path: options for e in listed for path, options in (e if isinstance(e, dict) else {e: {}}).items()}
-    return {normpath(f"monitoring/{path}"): options for path, options in told.items()}
+    options_of = {path: options for e in listed for path, options in (e if isinstance(e, dict) else {e: {}}).items()}
+    return {normpath(f"monitoring/{path}"): options for path, options in options_of.items()}
 
 
 @each_stage

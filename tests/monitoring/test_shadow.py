@@ -61,8 +61,8 @@ def fill_pairs(engine: Engine, n: int, noise: tuple[float, float]) -> None:
     p, churned = customers(n, seed=1)
     answered, shadowed = guessed(p, noise[0], 2), guessed(p, noise[1], 3)
     rows = [pair(1 + i / n, f"c{i}", a, s, f"r{i}") for i, (a, s) in enumerate(zip(answered, shadowed, strict=True))]
-    known = [outcome(5, bool(y), customer=f"c{i}") for i, y in enumerate(churned) if i % 2]
-    fill(engine, [row for both in rows for row in both], known)
+    labelled = [outcome(5, bool(y), customer=f"c{i}") for i, y in enumerate(churned) if i % 2]
+    fill(engine, [row for both in rows for row in both], labelled)
 
 
 def test_a_shadow_is_read_from_when_it_and_the_champion_are_what_they_are() -> None:
@@ -88,31 +88,31 @@ def test_pairs_are_of_one_request_and_one_customer(engine: Engine) -> None:
         prediction(7, "d", "shadow", request_id="alone", model_version="third"),
     ]
     fill(engine, rows, [outcome(9, True, customer="a"), outcome(9, False, request="r4")])
-    answered, pairs, found = read(engine)
+    answered, pairs, result = read(engine)
     assert (answered, pairs) == (7, 6)
-    assert found["p_answered"].tolist() == [0.2, 0.4, 0.1, 0.2, 0.3]
-    assert found["p_shadow"].tolist() == [0.8, 0.6, 0.5, 0.2, 0.3]
-    assert found["flagged_answered"].tolist() == [0, 1, 0, 0, 0]
-    assert found["flagged_shadow"].tolist() == [1, 1, 1, 0, 0]
-    assert found["churned"].fillna(-1).tolist() == [1, -1, -1, -1, 0]
+    assert result["p_answered"].tolist() == [0.2, 0.4, 0.1, 0.2, 0.3]
+    assert result["p_shadow"].tolist() == [0.8, 0.6, 0.5, 0.2, 0.3]
+    assert result["flagged_answered"].tolist() == [0, 1, 0, 0, 0]
+    assert result["flagged_shadow"].tolist() == [1, 1, 1, 0, 0]
+    assert result["churned"].fillna(-1).tolist() == [1, -1, -1, -1, 0]
 
 
 def test_the_report_says_how_much_two_models_differ(engine: Engine) -> None:
     fill_pairs(engine, 2000, (1.5, 0.1))
     _, _, frame = read(engine)
-    found = made(engine)
+    result = made(engine)
     p, q = frame["p_answered"].to_numpy(), frame["p_shadow"].to_numpy()
-    assert (found.scored, found.customers) == (1, 2000)
-    assert found.spearman.value == pytest.approx(np.corrcoef(stats.rankdata(p), stats.rankdata(q))[0, 1])
-    assert found.decisions["only_shadow"] == ((q >= THRESHOLD) & (p < THRESHOLD)).sum()
-    assert sum(found.decisions.values()) == 2000
-    changed = found.changed
+    assert (result.scored, result.customers) == (1, 2000)
+    assert result.spearman.value == pytest.approx(np.corrcoef(stats.rankdata(p), stats.rankdata(q))[0, 1])
+    assert result.decisions["only_shadow"] == ((q >= THRESHOLD) & (p < THRESHOLD)).sum()
+    assert sum(result.decisions.values()) == 2000
+    changed = result.changed
     assert changed.low < changed.value == ((q >= THRESHOLD) != (p >= THRESHOLD)).mean() < changed.high
-    assert found.mean_difference == pytest.approx((q - p).mean())
-    assert found.difference_90 == pytest.approx(np.quantile(np.abs(q - p), 0.9))
-    outcomes, known = plain(found.outcomes), frame.dropna()
+    assert result.mean_difference == pytest.approx((q - p).mean())
+    assert result.difference_90 == pytest.approx(np.quantile(np.abs(q - p), 0.9))
+    outcomes, labelled = plain(result.outcomes), frame.dropna()
     for side in ("answered", "shadow"):
-        peer = scores(known["churned"].to_numpy(), known[f"p_{side}"].to_numpy())
+        peer = scores(labelled["churned"].to_numpy(), labelled[f"p_{side}"].to_numpy())
         assert {key: outcomes[f"{key}_{side}"] for key in ("roc_auc", "brier")} == pytest.approx(
             {key: peer[key] for key in ("roc_auc", "brier")}
         )
@@ -126,23 +126,23 @@ def test_the_report_says_how_much_two_models_differ(engine: Engine) -> None:
 
 def test_a_model_beside_itself_differs_in_nothing(engine: Engine) -> None:
     fill(engine, [row for i in range(20) for row in pair(1, f"c{i}", i / 20, i / 20, f"r{i}")], [])
-    found = made(engine)
-    assert found.spearman.low == found.spearman.value == pytest.approx(1)
-    assert (found.changed.value, found.difference_max) == (0, 0)
-    assert found.outcomes.labelled == 0
+    result = made(engine)
+    assert result.spearman.low == result.spearman.value == pytest.approx(1)
+    assert (result.changed.value, result.difference_max) == (0, 0)
+    assert result.outcomes.labelled == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=40))
 def test_the_rank_correlation_lies_in_its_interval_also_with_ties(rows: list[tuple[int, int]]) -> None:
     a, b = (pd.Series(side, dtype="float64") for side in zip(*rows, strict=True))
-    found = rank_correlation(a, b)
+    result = rank_correlation(a, b)
     if a.nunique() < 2 or b.nunique() < 2:
-        assert np.isnan(found.value)
+        assert np.isnan(result.value)
         return
-    assert found.value == pytest.approx(np.corrcoef(a.rank(), b.rank())[0, 1])
-    assert -1 <= found.low <= found.value + 1e-12
-    assert found.value - 1e-12 <= found.high <= 1
-    assert rank_correlation(b, -a).low == pytest.approx(-found.high)
+    assert result.value == pytest.approx(np.corrcoef(a.rank(), b.rank())[0, 1])
+    assert -1 <= result.low <= result.value + 1e-12
+    assert result.value - 1e-12 <= result.high <= 1
+    assert rank_correlation(b, -a).low == pytest.approx(-result.high)
 
 
 def test_nine_intervals_in_ten_hold_the_true_rank_correlation() -> None:
@@ -150,15 +150,15 @@ def test_nine_intervals_in_ten_hold_the_true_rank_correlation() -> None:
     held = 0
     for _ in range(300):
         a, b = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 80).T
-        found = rank_correlation(pd.Series(a), pd.Series(b))
-        held += found.low <= true <= found.high
+        result = rank_correlation(pd.Series(a), pd.Series(b))
+        held += result.low <= true <= result.high
     assert 0.91 <= held / 300 <= 0.99
 
 
 def test_an_empty_window_is_told_as_one(engine: Engine) -> None:
-    found = made(engine)
-    assert json.loads(as_json(plain(found)))["scored"] is None
-    assert "0 of 0 answered requests" in as_text(found)
+    result = made(engine)
+    assert json.loads(as_json(plain(result)))["scored"] is None
+    assert "0 of 0 answered requests" in as_text(result)
 
 
 @pytest.fixture
@@ -171,18 +171,22 @@ def command(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return lambda *arguments: main(arguments)
 
 
-@pytest.mark.parametrize("words", [[], ["--json"]])
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_the_command_tells_people_and_programs(
-    words: list[str], command: Callable[..., None], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    command: Callable[..., None],
+    engine: Engine,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(InputError, match="no shadow is running"):
-        command(*words)
+        command(*arguments)
     write_ledger(tmp_path, [act("promote", -1), act("shadow", 0, shadow="new")])
     fill_pairs(engine, 200, (1.0, 0.5))
-    command(*words)
-    said = capsys.readouterr().out
-    if words:
-        assert json.loads(said)["outcomes"]["labelled"] == 100
+    command(*arguments)
+    output = capsys.readouterr().out
+    if arguments:
+        assert json.loads(output)["outcomes"]["labelled"] == 100
     else:
-        assert "200 of 200 answered requests" in said
-        assert "100 outcomes" in said
+        assert "200 of 200 answered requests" in output
+        assert "100 outcomes" in output

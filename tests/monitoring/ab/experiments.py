@@ -24,5 +24,5 @@ def fill_experiment(engine: Engine, n: int, noise: tuple[float, float], share: f
     q = np.where(is_challenger, guessed(p, noise[1], 4), guessed(p, noise[0], 5))
     arms = np.where(is_challenger, "challenger", "champion")
     rows = [prediction(h, f"c{i}", str(arm), x) for i, (h, arm, x) in enumerate(zip(at, arms, q, strict=True))]
-    known = [outcome(h + 24, bool(y), customer=f"c{i}") for i, (h, y) in enumerate(zip(at, churned, strict=True))]
-    fill(engine, rows, known)
+    outcomes = [outcome(h + 24, bool(y), customer=f"c{i}") for i, (h, y) in enumerate(zip(at, churned, strict=True))]
+    fill(engine, rows, outcomes)

@@ -54,17 +54,17 @@ def test_a_customer_counts_once_in_the_arm_that_came_first(engine: Engine) -> No
         prediction(8, "before", "champion", 0.9),
     ]
     fill(engine, rows, [])
-    found = read(engine)
-    assert found["p"].tolist() == [0.2, 0.4, 0.9]
-    assert found["challenger"].tolist() == [1, 0, 0]
-    assert found["switched"].tolist() == [0, 1, 0]
-    assert found["flagged"].tolist() == [0, 1, 1]
-    assert found["churned"].isna().all()
+    frame = read(engine)
+    assert frame["p"].tolist() == [0.2, 0.4, 0.9]
+    assert frame["challenger"].tolist() == [1, 0, 0]
+    assert frame["switched"].tolist() == [0, 1, 0]
+    assert frame["flagged"].tolist() == [0, 1, 1]
+    assert frame["churned"].isna().all()
 
 
 def test_what_was_observed_last_and_after_the_prediction_is_the_outcome(engine: Engine) -> None:
     rows = [prediction(i, name, "champion") for i, name in enumerate("abcde")]
-    known = [
+    outcomes = [
         outcome(10, False, customer="a"),
         outcome(20, True, customer="a"),
         outcome(10, True, request=rows[1]["request_id"]),  # of the request
@@ -73,7 +73,7 @@ def test_what_was_observed_last_and_after_the_prediction_is_the_outcome(engine: 
         outcome(2.9, True, customer="d"),  # before the prediction
         outcome(9, True, customer="nobody"),
     ]
-    fill(engine, rows, known)
-    found = read(engine)
-    assert found["churned"].fillna(-1).tolist() == [1, 1, 0, -1, -1]
-    assert found["observed_at"][0] == pd.Timestamp(START + timedelta(hours=20))
+    fill(engine, rows, outcomes)
+    frame = read(engine)
+    assert frame["churned"].fillna(-1).tolist() == [1, 1, 0, -1, -1]
+    assert frame["observed_at"][0] == pd.Timestamp(START + timedelta(hours=20))

@@ -39,13 +39,13 @@ def test_the_command_ends_the_split_of_a_worse_challenger_alone(
     write_ledger(tmp_path, [act("promote", -1), act("split", 0, **SPLIT)])
     fill_experiment(engine, 3000, (0.1, 3.0))
     command("--json")
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert (found["verdict"], Store(tmp_path).state()["challenger"]) == ("worse", "new")
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (printed["verdict"], Store(tmp_path).state()["challenger"]) == ("worse", "new")
     command("--abort", "--html", str(tmp_path / "ab.html"))
-    assert found["words"] in capsys.readouterr().out
+    assert printed["words"] in capsys.readouterr().out
     last = Store(tmp_path).history()[-1]
     assert (last["act"], last["who"], last["state"]["challenger"]) == ("abort", "monitoring.ab", None)
-    assert found["words"] in last["reason"]
+    assert printed["words"] in last["reason"]
     written = (tmp_path / "ab.html").read_text()
     assert "<svg" in written
     assert not re.findall(r'(?:src|href)="(?!#)', written)  # nothing to fetch
@@ -59,8 +59,8 @@ def test_the_command_lets_a_better_challenger_go_on(
     write_ledger(tmp_path, acts := [act("promote", -1), act("split", 0, **SPLIT)])
     fill_experiment(engine, 3000, (3.0, 0.1))
     command("--abort", "--json")
-    found = json.loads(capsys.readouterr().out)
-    assert (found["verdict"], found["aborted"]) == ("better", False)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["verdict"], printed["aborted"]) == ("better", False)
     assert Store(tmp_path).history() == acts
 
 

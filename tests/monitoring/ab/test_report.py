@@ -39,35 +39,35 @@ def test_a_better_challenger_gets_better_and_a_worse_one_worse(tmp_path: Path) -
     for name, noise in (("better", (2.5, 0.1)), ("worse", (0.1, 2.5))):
         (tmp_path / name).mkdir()
         fill_experiment(engine := empty_log(tmp_path / name), 4000, noise)
-        found = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
+        made = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
         sign = 1 if name == "better" else -1
-        assert found.verdict == name
-        assert found.words.startswith(f"challenger {name}: {found.sequential.difference:+.2f}")
-        assert sign * found.differences.roc_auc.value > 0.05
-        assert sign * found.differences.brier.high < 0 or sign * found.differences.brier.low < 0
-        assert found.sequential.p < DESIGN.alpha
+        assert made.verdict == name
+        assert made.words.startswith(f"challenger {name}: {made.sequential.difference:+.2f}")
+        assert sign * made.differences.roc_auc.value > 0.05
+        assert sign * made.differences.brier.high < 0 or sign * made.differences.brier.low < 0
+        assert made.sequential.p < DESIGN.alpha
 
 
 def test_two_arms_alike_stay_undecided(engine: Engine) -> None:
     fill_experiment(engine, 3000, (1.0, 1.0), share=0.2)
-    found = report(read(engine), EXPERIMENT._replace(share=0.2), PROFIT, DESIGN)
-    assert found.verdict == "undecided"
-    assert "wait for about" in found.words
-    assert found.checks.problems == []
-    more, labelled = found.sequential.more_labelled, {arm: found.arms[arm].labelled for arm in ANSWERED}
+    made = report(read(engine), EXPERIMENT._replace(share=0.2), PROFIT, DESIGN)
+    assert made.verdict == "undecided"
+    assert "wait for about" in made.words
+    assert made.checks.problems == []
+    more, labelled = made.sequential.more_labelled, {arm: made.arms[arm].labelled for arm in ANSWERED}
     assert more
     spread = {arm: part["earned"].var() for arm, part in earned(read(engine)).groupby("arm")}
     then = sum(spread[arm] / (more[arm] + labelled[arm]) for arm in ANSWERED)
     assert then == pytest.approx(variance_to_find(2.0, tau=2.0, alpha=0.05), rel=1e-3)
-    gained = found.differences
+    gained = made.differences
     assert np.isfinite([gained.roc_auc, gained.brier, gained.profit_per_customer]).all()
 
 
 def test_a_share_that_is_not_the_split_s_is_not_trusted(engine: Engine) -> None:
     fill_experiment(engine, 3000, (2.5, 0.1), share=0.4)
-    found = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
-    assert found.verdict == "invalid"
-    assert "of the customers, not 50.00%" in found.words
+    made = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
+    assert made.verdict == "invalid"
+    assert "of the customers, not 50.00%" in made.words
 
 
 def frame(n: tuple[int, int], labelled: tuple[int, int], switched: int = 0) -> pd.DataFrame:
@@ -100,31 +100,31 @@ def frame(n: tuple[int, int], labelled: tuple[int, int], switched: int = 0) -> p
 )
 def test_the_verdict_follows_from_the_counts(customers: pd.DataFrame, verdict: str, says: str) -> None:
     share = 0.4 if len(customers) == 249 else 0.5
-    found = report(customers, EXPERIMENT._replace(share=share), PROFIT, DESIGN)
-    assert found.verdict == verdict
-    assert says in found.words
-    assert as_text(found).endswith(f"{found.words}\n")
-    assert json.loads(as_json(found.as_dict()))["verdict"] == verdict
-    assert "</html>" in as_html(found)
+    made = report(customers, EXPERIMENT._replace(share=share), PROFIT, DESIGN)
+    assert made.verdict == verdict
+    assert says in made.words
+    assert as_text(made).endswith(f"{made.words}\n")
+    assert json.loads(as_json(made.as_dict()))["verdict"] == verdict
+    assert "</html>" in as_html(made)
 
 
 def test_arms_that_flag_nobody_are_not_compared() -> None:
     nobody = frame((200, 200), (200, 200)).assign(flagged=0.0)
-    found = report(nobody, EXPERIMENT, PROFIT, DESIGN)
-    assert (found.verdict, found.words) == ("undecided", "not decided: every customer with an outcome earned the same")
+    made = report(nobody, EXPERIMENT, PROFIT, DESIGN)
+    assert (made.verdict, made.words) == ("undecided", "not decided: every customer with an outcome earned the same")
 
 
 def test_the_last_day_is_the_test_of_all_and_the_days_before_knew_less(engine: Engine) -> None:
     fill_experiment(engine, 1500, (1.0, 0.5), days=10)
-    found = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
+    made = report(read(engine), EXPERIMENT, PROFIT, DESIGN)
     means = earned(read(engine)).groupby("arm")["earned"].mean()
-    last, now = found.days[-1], found.sequential
+    last, now = made.days[-1], made.sequential
     assert last.difference == pytest.approx(means["challenger"] - means["champion"])
-    assert found.differences.profit_per_customer.value == pytest.approx(last.difference)
+    assert made.differences.profit_per_customer.value == pytest.approx(last.difference)
     assert (last.difference, last.low, last.high, last.p) == (now.difference, now.low, now.high, now.p)
     assert last.labelled_champion + last.labelled_challenger == 1500
-    assert [day.day for day in found.days] == sorted({day.day for day in found.days})
-    assert all(day.low < last.low and day.p <= 1 for day in found.days[:5])
+    assert [day.day for day in made.days] == sorted({day.day for day in made.days})
+    assert all(day.low < last.low and day.p <= 1 for day in made.days[:5])
 
 
 def test_the_same_log_gives_the_same_report(engine: Engine) -> None:

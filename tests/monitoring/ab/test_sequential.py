@@ -76,11 +76,11 @@ TAUS, ALPHAS = st.floats(0.01, 100), st.floats(0.001, 0.5)
 def test_the_interval_holds_the_difference_and_excludes_0_where_p_is_small(
     both: tuple[Moments, Moments], tau: float, alpha: float
 ) -> None:
-    found = compare(*both, tau=tau, alpha=alpha, least=2)
-    assert found.low < found.difference < found.high
-    assert 0 <= found.p <= 1
-    assume(abs(found.p[0] - alpha) > 1e-9)
-    assert ((found.low > 0) | (found.high < 0)) == (found.p < alpha)
+    looks = compare(*both, tau=tau, alpha=alpha, least=2)
+    assert looks.low < looks.difference < looks.high
+    assert 0 <= looks.p <= 1
+    assume(abs(looks.p[0] - alpha) > 1e-9)
+    assert ((looks.low > 0) | (looks.high < 0)) == (looks.p < alpha)
 
 
 @given(arms(), st.floats(0.1, 10), ALPHAS, st.sampled_from([0.99, 1.01]), st.sampled_from([-1, 1]))
@@ -88,8 +88,8 @@ def test_p_passes_alpha_where_the_interval_passes_0(
     both: tuple[Moments, Moments], tau: float, alpha: float, just: float, sign: int
 ) -> None:
     a, b = both
-    found = compare(a, b, tau=tau, alpha=alpha, least=2)
-    width = found.high - found.difference
+    looks = compare(a, b, tau=tau, alpha=alpha, least=2)
+    width = looks.high - looks.difference
     b = b._replace(mean=a.mean + sign * just * width)
     assert (compare(a, b, tau=tau, alpha=alpha, least=2).p < alpha) == (just > 1)
 
@@ -114,10 +114,10 @@ def test_swapped_arms_flip_the_sign(both: tuple[Moments, Moments], tau: float, a
 
 @given(arms(), TAUS, ALPHAS, st.floats(0.01, 100))
 def test_in_cents_it_says_the_same(both: tuple[Moments, Moments], tau: float, alpha: float, unit: float) -> None:
-    found = compare(*both, tau=tau, alpha=alpha, least=2)
+    looks = compare(*both, tau=tau, alpha=alpha, least=2)
     scaled = [Moments(arm.n, arm.mean * unit, arm.variance * unit**2) for arm in both]
     again = compare(scaled[0], scaled[1], tau=tau * unit, alpha=alpha, least=2)
-    assert same(again, Looks(*(side * unit for side in found[:3]), found.p))
+    assert same(again, Looks(*(side * unit for side in looks[:3]), looks.p))
 
 
 def same(a: Looks, b: Looks) -> bool:
@@ -127,12 +127,12 @@ def same(a: Looks, b: Looks) -> bool:
 @given(st.lists(st.tuples(st.floats(-100, 100), st.integers(0, 4)), max_size=30))
 def test_running_moments_are_those_of_all_that_is_known_by_then(rows: list[tuple[float, int]]) -> None:
     values, look = np.array([v for v, _ in rows]), np.array([i for _, i in rows], dtype="int64")
-    found = running_moments(values, look, 5)
+    running = running_moments(values, look, 5)
     for i in range(5):
         known = values[look <= i]
-        assert found.n[i] == len(known)
-        assert len(known) < 1 or found.mean[i] == pytest.approx(known.mean(), abs=1e-9)
-        assert len(known) < 2 or found.variance[i] == pytest.approx(known.var(ddof=1), abs=1e-6)
+        assert running.n[i] == len(known)
+        assert len(known) < 1 or running.mean[i] == pytest.approx(known.mean(), abs=1e-9)
+        assert len(known) < 2 or running.variance[i] == pytest.approx(known.var(ddof=1), abs=1e-6)
 
 
 @pytest.mark.parametrize("arm", [(99, 5.0, 1.0), (0, np.nan, np.nan), (500, 5.0, 0.0)])
@@ -140,8 +140,8 @@ def test_before_the_least_number_and_where_nothing_varies_it_says_nothing(arm: t
     few = Moments(*(np.array([value]) for value in arm))
     other = Moments(np.array([500]), np.array([0.0]), np.array([0.0 if arm[0] == 500 else 1.0]))
     for a, b in ((few, other), (other, few)):
-        found = compare(a, b, tau=1.0, alpha=0.05, least=100)
-        assert (found.p[0], found.low[0] > 0, found.high[0] < 0) == (1, False, False)
+        looks = compare(a, b, tau=1.0, alpha=0.05, least=100)
+        assert (looks.p[0], looks.low[0] > 0, looks.high[0] < 0) == (1, False, False)
 
 
 def test_a_smaller_effect_needs_a_smaller_variance() -> None:

@@ -19,8 +19,8 @@ EXACT = Calibration(1.0, 0.0, np.zeros((2, 2)))
 
 
 def expected(p: np.ndarray, flagged: np.ndarray, q: np.ndarray) -> dict[str, float]:
-    found = Expected(p, flagged, PROFIT).scores(q, np.ones((1, len(p))))
-    return {key: float(value[0]) for key, value in found.items()}
+    scores = Expected(p, flagged, PROFIT).scores(q, np.ones((1, len(p))))
+    return {key: float(value[0]) for key, value in scores.items()}
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=2, max_size=40))
@@ -29,11 +29,11 @@ def test_of_certain_customers_the_expected_scores_are_the_scores(rows: list[tupl
     if churned.min() == churned.max():
         return
     flagged = (p > 0.33).astype("float64")
-    found = expected(p, flagged, churned)
-    assert found["roc_auc"] == pytest.approx(roc_auc_score(churned, p))
-    assert found["brier"] == pytest.approx(np.mean((p - churned) ** 2))
-    assert found["recall"] == pytest.approx((flagged * churned).sum() / churned.sum())
-    assert found["profit_per_customer"] == pytest.approx(PROFIT.of(churned, flagged).mean())
+    scores = expected(p, flagged, churned)
+    assert scores["roc_auc"] == pytest.approx(roc_auc_score(churned, p))
+    assert scores["brier"] == pytest.approx(np.mean((p - churned) ** 2))
+    assert scores["recall"] == pytest.approx((flagged * churned).sum() / churned.sum())
+    assert scores["profit_per_customer"] == pytest.approx(PROFIT.of(churned, flagged).mean())
 
 
 def test_the_expected_scores_are_the_mean_over_the_outcomes_that_may_come() -> None:
@@ -51,9 +51,9 @@ def test_probabilities_that_mean_something_else_are_translated_by_the_reference(
     assert (curve.slope, curve.intercept) == pytest.approx((0.5, -0.25), abs=0.05)
     new, came = customers(20_000, seed=4)
     sure = stretch(new, 2.0, 0.5)
-    found = {k: v[0] for k, v in estimate(sure, (sure >= 0.5).astype("float64"), curve, PROFIT, 100, 1).items()}
-    assert found["roc_auc"] == pytest.approx(roc_auc_score(came, sure), abs=0.01)
-    assert found["churn_rate"] == pytest.approx(came.mean(), abs=0.01)
+    scores = {k: v[0] for k, v in estimate(sure, (sure >= 0.5).astype("float64"), curve, PROFIT, 100, 1).items()}
+    assert scores["roc_auc"] == pytest.approx(roc_auc_score(came, sure), abs=0.01)
+    assert scores["churn_rate"] == pytest.approx(came.mean(), abs=0.01)
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -64,8 +64,8 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         known, churned = customers(1_500, seed=1000 + seed)
         curve = calibrate(churned.astype("float64"), known)
         p, _ = customers(1_000, seed=5000 + seed)
-        found = with_intervals(estimate(p, (p > 0.33).astype("float64"), curve, PROFIT, 200, seed))
-        hits += found["roc_auc_low"] < truth < found["roc_auc_high"]
+        scores = with_intervals(estimate(p, (p > 0.33).astype("float64"), curve, PROFIT, 200, seed))
+        hits += scores["roc_auc_low"] < truth < scores["roc_auc_high"]
     assert hits >= 0.87 * trials  # 95 %, and three standard errors of so few trials
 
 
@@ -74,8 +74,8 @@ def test_what_calibration_does_not_know_widens_the_interval() -> None:
     flagged = (p > 0.33).astype("float64")
     width = []
     for n in (200, 3_000):
-        found = with_intervals(estimate(p, flagged, calibrate(churned[:n].astype("float64"), p[:n]), PROFIT, 200, 1))
-        width.append(found["roc_auc_high"] - found["roc_auc_low"])
+        scores = with_intervals(estimate(p, flagged, calibrate(churned[:n].astype("float64"), p[:n]), PROFIT, 200, 1))
+        width.append(scores["roc_auc_high"] - scores["roc_auc_low"])
     sure = with_intervals(estimate(p, flagged, EXACT, PROFIT, 200, 1))
     assert width[0] > 1.5 * width[1] > 1.5 * (sure["roc_auc_high"] - sure["roc_auc_low"])
 

@@ -40,24 +40,24 @@ def command(
 
 
 def test_without_a_champion_or_a_log_it_could_not_tell(command: Command, tmp_path: Path, released: Path) -> None:
-    status, said = command()
-    assert (status, "no champion" in said) == (2, True)
+    status, output = command()
+    assert (status, "no champion" in output) == (2, True)
     store = Store(tmp_path / "releases")
     store.promote(store.add(released, "test"), "test")
-    status, said = command("--json")
-    assert (status, json.loads(said)["verdict"]) == (2, "unknown")
-    assert "no log" in said
+    status, output = command("--json")
+    assert (status, json.loads(output)["verdict"]) == (2, "unknown")
+    assert "no log" in output
     empty_log(tmp_path / "releases").dispose()
-    status, said = command("--json")
-    assert (status, json.loads(said)["reasons"][0]["id"]) == (2, "too_few_customers")
+    status, output = command("--json")
+    assert (status, json.loads(output)["reasons"][0]["id"]) == (2, "too_few_customers")
 
 
 def recorded(folder: Path) -> list[Check]:
     engine = connect(f"sqlite:///{folder / 'log.db'}")
     with engine.connect() as connection:
-        found = latest(connection, datetime(2026, 1, 1, tzinfo=UTC))
+        printed = latest(connection, datetime(2026, 1, 1, tzinfo=UTC))
     engine.dispose()
-    return found
+    return printed
 
 
 def test_news_is_kept_in_the_log_and_a_look_back_is_not(command: Command, tmp_path: Path, released: Path) -> None:
@@ -68,9 +68,9 @@ def test_news_is_kept_in_the_log_and_a_look_back_is_not(command: Command, tmp_pa
     command("--end", "2026-03-02")
     assert recorded(folder) == []
     before = datetime.now(UTC)
-    said = json.loads(command("--json")[1])
+    output = json.loads(command("--json")[1])
     (check,) = recorded(folder)
-    assert (check.found, check.verdict, check.model_version) == (said, "unknown", store.state()["champion"])
+    assert (check.found, check.verdict, check.model_version) == (output, "unknown", store.state()["champion"])
     assert before < check.at < datetime.now(UTC)
 
 
@@ -84,17 +84,17 @@ def test_a_check_that_can_t_be_kept_is_a_warning_and_no_other_answer(
     monkeypatch.setattr("serve.log.database.LOCK_SECONDS", 0.02)
     with (folder / "log.db.turn").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        status, said = command("--json")
-    assert (status, json.loads(said)["verdict"]) == (2, "unknown")
-    (told,) = caplog.messages
-    assert told.startswith("this check is not kept: ") and told.endswith(": another process holds the lock")
+        status, output = command("--json")
+    assert (status, json.loads(output)["verdict"]) == (2, "unknown")
+    (warning,) = caplog.messages
+    assert warning.startswith("this check is not kept: ") and warning.endswith(": another process holds the lock")
     assert recorded(folder) == []
 
 
 def test_wrong_params_are_no_breach(command: Command, elsewhere: Callable[..., Path]) -> None:
     elsewhere({"monitoring.report.alfa": 1})
-    status, said = command()
-    assert (status, "has no knob 'alfa'" in said) == (2, True)
+    status, output = command()
+    assert (status, "has no knob 'alfa'" in output) == (2, True)
 
 
 def test_a_new_world_in_the_log_is_a_breach_for_people_and_programs(
@@ -106,14 +106,14 @@ def test_a_new_world_in_the_log_is_a_breach_for_people_and_programs(
     log_month(engine, scorer, month(1, 1_000, concept=1.0), datetime(2026, 1, 1, tzinfo=UTC))
     log_month(engine, scorer, month(2, 1_000, drift=0.5), datetime(2026, 2, 1, tzinfo=UTC), known=False)
     engine.dispose()
-    status, said = command("--end", "2026-03-02", "--json", "--html", str(tmp_path / "pages"))
-    found = json.loads(said)
-    assert (status, found["verdict"], found["customers"]) == (1, "breach", 1_000)
-    assert {"concept_drift", "prediction_drift"} <= {reason["id"] for reason in found["reasons"]}
-    assert found["cohort"]["known"] == 1 and found["estimated"]["trusted"] is False
-    assert json.loads((tmp_path / "pages/check.json").read_text()) == found
-    status, said = command("--end", "2026-03-02")
-    assert (status, said.splitlines()[-1]) == (1, "verdict: breach")
-    told = samples(Check(datetime.now(UTC), "v", found["verdict"], found))
-    assert {name for name, _, value in told if value is not None} == DOCUMENTED.keys()
-    assert "not to be trusted" in said
+    status, output = command("--end", "2026-03-02", "--json", "--html", str(tmp_path / "pages"))
+    printed = json.loads(output)
+    assert (status, printed["verdict"], printed["customers"]) == (1, "breach", 1_000)
+    assert {"concept_drift", "prediction_drift"} <= {reason["id"] for reason in printed["reasons"]}
+    assert printed["cohort"]["known"] == 1 and printed["estimated"]["trusted"] is False
+    assert json.loads((tmp_path / "pages/check.json").read_text()) == printed
+    status, output = command("--end", "2026-03-02")
+    assert (status, output.splitlines()[-1]) == (1, "verdict: breach")
+    exported = samples(Check(datetime.now(UTC), "v", printed["verdict"], printed))
+    assert {name for name, _, value in exported if value is not None} == DOCUMENTED.keys()
+    assert "not to be trusted" in output

@@ -95,10 +95,10 @@ def test_early_leavers_do_not_bias_the_cohort(engine: Engine, release: Release) 
     """A customer a quarter hour, a fifth leave soon and are known at once, the others are known after 30 days."""
     left = np.random.default_rng(1).random(5_000) < 0.2
     rows = [prediction(i / 4, f"c{i}", "champion") for i in range(5_000)]
-    known = [outcome(i / 4 + (2 if y else 30) * DAY, bool(y), customer=f"c{i}") for i, y in enumerate(left)]
-    fill(engine, rows, known)
-    found = take(engine, release, end=START + timedelta(days=50))
-    assert found.cohort["churned"].mean() == pytest.approx(0.2, abs=0.03) and found.cohort["churned"].notna().all()
+    outcomes = [outcome(i / 4 + (2 if y else 30) * DAY, bool(y), customer=f"c{i}") for i, y in enumerate(left)]
+    fill(engine, rows, outcomes)
+    taken = take(engine, release, end=START + timedelta(days=50))
+    assert taken.cohort["churned"].mean() == pytest.approx(0.2, abs=0.03) and taken.cohort["churned"].notna().all()
     hasty = take(engine, release, end=START + timedelta(days=50), delay=0).cohort["churned"]
     assert hasty.mean() > 0.3  # what would be seen without waiting
 
@@ -106,10 +106,10 @@ def test_early_leavers_do_not_bias_the_cohort(engine: Engine, release: Release) 
 def test_a_sampled_customer_is_as_it_was_sent(engine: Engine, release: Release) -> None:
     sent = {"tenure": 3, "partner": True, "contract": "One year", "total_charges": None}
     fill(engine, [prediction(31 * DAY + i, f"c{i}", "champion", i / 200, features=sent) for i in range(150)], [])
-    found = take(engine, release).sample
-    assert len(found) == 100 and found["churn_probability"].is_monotonic_increasing
-    assert (found["tenure"] == 3).all() and (found["partner"] == 1).all() and (found["contract"] == "One year").all()
-    assert found["total_charges"].isna().all() and found["gender"].isna().all()
+    taken = take(engine, release).sample
+    assert len(taken) == 100 and taken["churn_probability"].is_monotonic_increasing
+    assert (taken["tenure"] == 3).all() and (taken["partner"] == 1).all() and (taken["contract"] == "One year").all()
+    assert taken["total_charges"].isna().all() and taken["gender"].isna().all()
 
 
 def test_the_same_log_gives_the_same_bytes(engine: Engine, release: Release, tmp_path: Path) -> None:
