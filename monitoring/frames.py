@@ -10,26 +10,21 @@ from typing import Any
 
 import pandas as pd
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Connection,
     Double,
-    FromClause,
     Integer,
     Select,
     String,
     case,
-    cast,
-    func,
-    select,
     type_coerce,
 )
 
 from serve.log.database import opened
-from serve.log.tables import NAMES, UtcTime, first_id, outcomes, predictions
+from serve.log.tables import UtcTime, first_id, predictions
 from serve.settings import read_settings
 
-ANSWERED = ("champion", "challenger")  # the arms whose probability went out
+ARMS = ("champion", "challenger")  # the arms whose probability went out
 IDS = 500  # that one query asks for
 CHUNK = 100_000  # rows that are objects of Python at a time
 
@@ -49,33 +44,6 @@ def between(start: datetime, end: datetime | None = None) -> ColumnElement[bool]
 
 def flagged(prediction: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((prediction == "churn", 1), else_=0)
-
-
-def with_outcomes(rows: CTE, *columns: ColumnElement[Any], before: datetime | None = None) -> Select[Any]:
-    """Those columns of `rows` (which have id, at, customer_id, request_id), in the order of ids, churned, observed_at.
-
-    An outcome is what was observed last, of the customer or of the request, and not before the prediction was made;
-    of the same moment the customer's counts. Both are NULL where nothing is known. With `before` it is what had been
-    observed before then.
-    """
-    found = {name: outcomes.alias(f"of_{name}") for name in NAMES}
-    statement = select(*columns, *_later(*found.values())).select_from(rows)
-    for name, other in (NAMES, NAMES[::-1]):
-        known, o = outcomes.alias(f"known_of_{name}").c, found[name].c
-        # a seek in the primary key for each row: a join of all outcomes of all rows would have to be sorted
-        in_time = [] if before is None else [known.observed_at < before]
-        last = select(func.max(known.observed_at)).where(
-            known[name] == rows.c[name], known[other] == "", known.observed_at >= rows.c.at, *in_time
-        )
-        is_it = (o[name] == rows.c[name]) & (o[other] == "") & (o.observed_at == last.scalar_subquery())
-        statement = statement.outerjoin(found[name], is_it & (rows.c[name] != ""))
-    return statement.order_by(rows.c.id)
-
-
-def _later(a: FromClause, b: FromClause) -> list[ColumnElement[Any]]:
-    is_b = (b.c.observed_at > a.c.observed_at) | a.c.observed_at.is_(None)
-    churned = case((is_b, cast(b.c.churned, Integer)), else_=cast(a.c.churned, Integer))
-    return [churned.label("churned"), case((is_b, b.c.observed_at), else_=a.c.observed_at).label("observed_at")]
 
 
 def read_frame(connection: Connection, statement: Select[Any]) -> pd.DataFrame:

@@ -26,8 +26,9 @@ from churn.scores import Scored, Weights
 from churn.script import InputError, as_json, run
 from churn.text import columns
 from monitoring.ab.report import Design
-from monitoring.frames import ANSWERED, between, flagged, open_log, read_frame, with_outcomes
+from monitoring.frames import ARMS, between, flagged, open_log, read_frame
 from monitoring.text import day_and_hour, label, plain, shown
+from serve.log.outcomes import with_outcomes
 from serve.log.tables import predictions
 from serve.releases.ledger import Act, now_in, since
 from serve.releases.store import Store
@@ -112,7 +113,7 @@ def read_pairs(connection: Connection, trial: Trial) -> tuple[int, int, pd.DataF
     p_answered, p_shadow, flagged_answered, flagged_shadow, churned (NaN where not known).
     """
     c, begun = predictions.c, between(trial.since)
-    answered = firsts("answered", begun & c.arm.in_(ANSWERED))
+    answered = firsts("answered", begun & c.arm.in_(ARMS))
     shadowed = firsts("shadowed", begun & (c.arm == "shadow") & (c.model_version == trial.shadow))
     same = (shadowed.c.request_id == answered.c.request_id) & (shadowed.c.customer == answered.c.customer)
     unit = case((answered.c.customer == "", answered.c.request_id), else_=answered.c.customer)

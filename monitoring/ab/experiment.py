@@ -13,7 +13,8 @@ import pandas as pd
 from sqlalchemy import Connection, case, func, select
 
 from churn.script import InputError
-from monitoring.frames import ANSWERED, between, flagged, read_frame, with_outcomes
+from monitoring.frames import ARMS, between, flagged, read_frame
+from serve.log.outcomes import with_outcomes
 from serve.log.tables import predictions
 from serve.releases.ledger import Act, now_in, since
 
@@ -44,7 +45,7 @@ def read_customers(connection: Connection, experiment: Experiment) -> pd.DataFra
     ours = case((c.arm == "champion", experiment.champion), else_=experiment.challenger) == c.model_version
     firsts = (
         select(func.min(c.id).label("id"), case((func.min(c.arm) != func.max(c.arm), 1), else_=0).label("switched"))
-        .where(between(experiment.since), c.arm.in_(ANSWERED), ours, c.customer_id != "")
+        .where(between(experiment.since), c.arm.in_(ARMS), ours, c.customer_id != "")
         .group_by(func.coalesce(c.customer_id, ""))  # not by the index, which would seek every row by itself
         .subquery()
     )

@@ -8,11 +8,11 @@ from markupsafe import Markup
 from churn.page import render, svg
 from churn.text import columns
 from monitoring.ab.report import Report
-from monitoring.frames import ANSWERED
+from monitoring.frames import ARMS
 from monitoring.text import day_and_hour, label, shown
 
 TONES = {"better": "good", "worse": "bad", "invalid": "warn"}
-HEAD = ("measure", *ANSWERED, "difference")
+HEAD = ("measure", *ARMS, "difference")
 RATES = {"churn_rate": ".1%", "flagged_rate": ".1%"}
 SHAPES = {"roc_auc": ".3f", "brier": ".3f", "profit_per_customer": ".2f"}
 
@@ -48,7 +48,7 @@ def checks(report: Report) -> str:
 
 def rows(report: Report) -> list[list[str]]:
     """Rows: a count, a rate or a score of champion and challenger, and the difference."""
-    arms = [report.arms[arm] for arm in ANSWERED]
+    arms = [report.arms[arm] for arm in ARMS]
     lines = [[key, *(f"{getattr(arm, key):,}" for arm in arms), ""] for key in ("customers", "labelled")]
     for key, shape in (RATES | SHAPES).items():
         difference = getattr(report.differences, key, None)

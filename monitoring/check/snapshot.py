@@ -22,7 +22,8 @@ from churn.script import run
 from monitoring.check.findings import Window
 from monitoring.check.knobs import SnapshotKnobs
 from monitoring.check.snapshot_files import Snapshot, write_snapshot
-from monitoring.frames import ANSWERED, IDS, between, flagged, open_log, read_frame, with_outcomes
+from monitoring.frames import ARMS, IDS, between, flagged, open_log, read_frame
+from serve.log.outcomes import with_outcomes
 from serve.log.tables import predictions
 from serve.releases.store import Store
 from serve.settings import read_settings
@@ -58,7 +59,7 @@ def read_customers(
     every day counts once; a prediction without a customer_id stands for a customer.
     """
     c = predictions.c
-    ours = between(start, end) & c.arm.in_(ANSWERED)
+    ours = between(start, end) & c.arm.in_(ARMS)
     if version is not None:
         ours &= c.model_version == version
     unit = case((c.customer_id > "", c.customer_id), else_=c.id)

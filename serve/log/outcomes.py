@@ -1,44 +1,117 @@
-"""Logged customers whose outcome is known: what production says about a model."""
+"""Which outcome belongs to which answer: one rule, for the gate, the check, the A/B and shadow reports, retraining
+and the `matched` of /feedback.
 
+An outcome belongs to an answer when it names the answer's request_id or customer_id and was observed when the answer
+was given or later: what was known before is no test of a prediction. Of several outcomes the one observed last
+counts, of the same moment the customer's.
+
+Every report counts a customer once. Reports of a window take the first answer in it, for a customer who is asked about
+every day tells the same story every day; the gate takes the outcome observed last and the last answer that it belongs
+to, the customer as it was nearest to the outcome.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Integer,
+    Select,
+    case,
+    cast,
+    func,
+    select,
+    union,
+)
 
-from serve.log.tables import ANSWERED, first_id, outcomes, predictions
+from serve.log.tables import IS_ANSWER, NAMES, first_id, outcomes, predictions
 
-MAX_CUSTOMERS = 20_000  # customers at most
+MAX_CUSTOMERS = 20_000  # of the gate, the newest
+MAX_NAMES = 500  # of one query
+
+
+def with_outcomes(
+    answers: CTE,
+    *columns: ColumnElement[Any],
+    times: Sequence[Literal["observed_at", "received_at"]] = ("observed_at",),
+    before: datetime | None = None,
+) -> Select[Any]:
+    """Those columns of `answers` (which have id, at, customer_id, request_id), in the order of ids, then churned and
+    the times of the outcome that counts, NULL where there is none. With `before`, only outcomes observed before then.
+    """
+    counted = {name: outcomes.alias(f"of_{name}") for name in NAMES}
+    statement = select(*columns, *_later(counted["customer_id"], counted["request_id"], times)).select_from(answers)
+    for name, other in (NAMES, NAMES[::-1]):
+        known, o = outcomes.alias(f"known_of_{name}").c, counted[name].c
+        # a seek in the primary key for each row: a join of all outcomes of all rows would have to be sorted
+        in_time = [] if before is None else [known.observed_at < before]
+        last = select(func.max(known.observed_at)).where(
+            known[name] == answers.c[name], known[other] == "", known.observed_at >= answers.c.at, *in_time
+        )
+        counts = (o[name] == answers.c[name]) & (o[other] == "") & (o.observed_at == last.scalar_subquery())
+        statement = statement.outerjoin(counted[name], counts & (answers.c[name] != ""))
+    return statement.order_by(answers.c.id)
+
+
+def _later(customer: FromClause, request: FromClause, times: Sequence[str]) -> list[ColumnElement[Any]]:
+    """churned and the times of the outcome observed last, of the same moment the customer's."""
+    a, b = customer.c, request.c
+    is_request = (b.observed_at > a.observed_at) | a.observed_at.is_(None)
+    churned = case((is_request, cast(b.churned, Integer)), else_=cast(a.churned, Integer))
+    return [churned.label("churned"), *(case((is_request, b[name]), else_=a[name]).label(name) for name in times)]
 
 
 def labelled(
     engine: Engine, since: datetime, answered: datetime | None = None
 ) -> tuple[list[dict[str, Any]], list[bool]]:
-    """The newest customers whose outcome came in after that moment, as they were answered, and whether they churned.
+    """The newest customers whose outcome came in after `since`, as they were answered, and whether they churned.
 
-    With `answered` those alone who were answered from then on.
-
-    Each customer counts once: with the last outcome, and the last answer before it was observed. Whoever was answered
-    without a customer_id is another customer each time.
+    With `answered`, only answers from then on. Each customer counts once, with the outcome observed last and the last
+    answer that it belongs to; an answer without a customer_id is a customer of its own.
     """
-    o, p = outcomes.c, predictions.c
-    of_customer = _last(and_(o.customer_id != "", o.customer_id == p.customer_id, p.at <= o.observed_at), o.customer_id)
-    of_request = _last(and_(o.request_id != "", o.request_id == p.request_id), o.request_id)
-    found: dict[tuple[str, str], Any] = {}
+    p, o = predictions.c, outcomes.c
+    news = [
+        select(p.id)
+        .join(outcomes, (o[name] == p[name]) & (o[name] != "") & (p.at <= o.observed_at))
+        .where(IS_ANSWER, o.received_at > since, *([p.id >= first_id(answered)] if answered else []))
+        for name in NAMES
+    ]
+    answers = select(p.id, p.at, p.customer_id, p.request_id, p.features).where(p.id.in_(union(*news))).cte("answers")
+    columns = [answers.c[name] for name in ("id", "customer_id", "features")]
+    statement = with_outcomes(answers, *columns, times=["observed_at", "received_at"])
+    last: dict[str, Any] = {}
     with engine.connect() as connection:
-        for asked in (of_customer, of_request):
-            in_time = [p.id >= first_id(answered)] if answered else []
-            told = asked.where(o.received_at > since, *in_time).subquery()
-            for row in connection.execute(told.select().where(told.c.place == 1)):
-                who = (row.customer_id, "") if row.customer_id else ("", row.id)  # of several requests of one customer
-                if who not in found or (row.observed_at, row.id) > (found[who].observed_at, found[who].id):
-                    found[who] = row
-    newest = sorted(found.values(), key=lambda row: str(row.id))[-MAX_CUSTOMERS:]
-    return [row.features for row in newest], [row.churned for row in newest]
+        for row in connection.execute(statement):  # in the order of their ids
+            unit = row.customer_id or row.id
+            if unit not in last or row.observed_at >= last[unit].observed_at:
+                last[unit] = row
+    news_alone = (row for row in last.values() if row.received_at > since)
+    newest = sorted(news_alone, key=lambda row: str(row.id))[-MAX_CUSTOMERS:]
+    return [row.features for row in newest], [bool(row.churned) for row in newest]
 
 
-def _last(match: ColumnElement[bool], name: ColumnElement[Any]) -> Select[Any]:
-    """Outcomes beside the answers they belong to; place 1 is the last of each name."""
-    o, p = outcomes.c, predictions.c
-    place = func.row_number().over(partition_by=name, order_by=(o.observed_at.desc(), p.id.desc())).label("place")
-    columns = (p.id, p.customer_id, p.features, o.churned, o.observed_at, place)
-    return select(*columns).select_from(outcomes.join(predictions, match)).where(ANSWERED)
+def matched(connection: Connection, sent: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the outcomes {customer_id, request_id, observed_at} belong to an answer of the log."""
+    first = {name: _first_answers(connection, name, {o[name] for o in sent} - {""}) for name in NAMES}
+
+    def belongs(outcome: Mapping[str, Any], name: str) -> bool:
+        at = first[name].get(outcome[name])
+        return at is not None and at <= outcome["observed_at"]
+
+    return sum(any(belongs(outcome, name) for name in NAMES) for outcome in sent)
+
+
+def _first_answers(connection: Connection, name: str, values: set[str]) -> dict[str, datetime]:
+    """customer_id or request_id -> when it was first answered."""
+    column, ordered = predictions.c[name], sorted(values)
+    found: dict[str, datetime] = {}
+    for start in range(0, len(ordered), MAX_NAMES):
+        some = column.in_(ordered[start : start + MAX_NAMES])
+        rows = connection.execute(select(column, func.min(predictions.c.at)).where(IS_ANSWER, some).group_by(column))
+        found |= {value: at for value, at in rows}  # noqa: C416, rows are no pairs to mypy
+    return found

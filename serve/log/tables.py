@@ -40,7 +40,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
-ANSWERED = text("arm <> 'shadow'")  # said by a query in these words, or it can't use the indexes by name
+IS_ANSWER = text("arm <> 'shadow'")  # said by a query in these words, or it can't use the indexes by name
 
 predictions = Table(
     "predictions",
@@ -57,8 +57,8 @@ predictions = Table(
     Column("arm", Text, nullable=False),  # champion, challenger; shadow: beside the answer of the same request_id
     Column("latency_ms", Double, nullable=False),  # from the request's arrival to its probability
     # answers are what is looked for by name: the shadow's rows would cost as much again
-    Index("predictions_request_id", "request_id", sqlite_where=ANSWERED, postgresql_where=ANSWERED),
-    Index("predictions_customer_id", "customer_id", sqlite_where=ANSWERED, postgresql_where=ANSWERED),
+    Index("predictions_request_id", "request_id", sqlite_where=IS_ANSWER, postgresql_where=IS_ANSWER),
+    Index("predictions_customer_id", "customer_id", sqlite_where=IS_ANSWER, postgresql_where=IS_ANSWER),
     sqlite_with_rowid=False,  # rows lie in the order of their ids, without an index beside the table
 )
 

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -16,11 +16,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from serve.log.database import check_file, connect, create_tables, first_line, wait_impatiently, write_lock
+from serve.log.outcomes import matched
 from serve.log.spool import Spool, SpoolFull
 from serve.log.tables import (
-    ANSWERED,
     COLUMNS,
-    NAMES,
     Check,
     Row,
     as_row,
@@ -208,7 +207,7 @@ class PredictionLog:
             connection.execute(delete(predictions).where(predictions.c.id == id_))
 
     def record(self, found: Sequence[Mapping[str, Any]]) -> int:
-        """Keep outcomes {customer_id, request_id, observed_at, churned}; how many belong to a logged prediction.
+        """Keep outcomes {customer_id, request_id, observed_at, churned}; how many belong to an answer.
 
         LogDown where the database does not take them all; those that it took are no harm when they come again.
         The last word on a customer, or a request, at one moment counts; saying it again changes nothing.
@@ -229,18 +228,9 @@ class PredictionLog:
                 for start in range(0, len(rows), INSERT_ROWS):  # predictions are written in between
                     with self._write_lock(), connection.begin():
                         connection.execute(upsert, rows[start : start + INSERT_ROWS])
-                logged = {key: _logged(connection, key, {o[key] for o in found} - {""}) for key in NAMES}
+                return matched(connection, found)
         except (SQLAlchemyError, OSError) as error:
             raise LogDown from error
-        return sum(any(o[key] in logged[key] for key in NAMES) for o in found)
-
-
-def _logged(connection: Connection, key: str, values: Set[str]) -> set[str]:
-    """Those of `values` under which a prediction is in the log."""
-    column, ordered = predictions.c[key], sorted(values)
-    chunks = (ordered[i : i + 500] for i in range(0, len(ordered), 500))
-    named = select(column).where(ANSWERED).distinct()
-    return {found for c in chunks for found in connection.scalars(named.where(column.in_(c)))}
 
 
 @cache

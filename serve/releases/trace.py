@@ -12,7 +12,7 @@ from sqlalchemy import select
 from churn.release import open_release
 from churn.script import InputError
 from serve.log.database import opened
-from serve.log.tables import ANSWERED, predictions
+from serve.log.tables import IS_ANSWER, predictions
 from serve.releases.store import Store
 
 LOCK = "dvc.lock"  # of a commit: it names every output by its hash
@@ -34,7 +34,7 @@ def answers_of(log_url: str, request_id: str) -> list[dict[str, Any]]:
     """The last answers of that id; the customer's values stay in the log."""
     p = predictions.c
     columns = [p.at, p.arm, p.churn_probability, p.prediction, p.threshold, p.model_version]
-    statement = select(*columns).where(p.request_id == request_id, ANSWERED).order_by(p.id.desc()).limit(LAST)
+    statement = select(*columns).where(p.request_id == request_id, IS_ANSWER).order_by(p.id.desc()).limit(LAST)
     with opened(log_url) as engine, engine.connect() as connection:
         rows = connection.execute(statement).mappings().all()
     return [{**row, "at": row["at"].isoformat()} for row in reversed(rows)]
