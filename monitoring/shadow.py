@@ -30,7 +30,7 @@ from monitoring.frames import ARMS, between, flagged, open_log, read_frame
 from monitoring.text import day_and_hour, label, plain, shown
 from serve.log.outcomes import with_outcomes
 from serve.log.tables import predictions
-from serve.releases.ledger import Act, now_in, since
+from serve.releases.ledger import Act, current_state, since
 from serve.releases.store import Store
 from serve.settings import read_settings
 
@@ -93,10 +93,11 @@ class Trial(NamedTuple):
 
 def running(acts: Sequence[Act]) -> Trial:
     """The shadow that runs, since it and the champion are what they are; acts oldest first."""
-    state = now_in(acts)
-    if not state.get("shadow"):
+    state = current_state(acts)
+    champion, shadow = state["champion"], state["shadow"]
+    if not champion or not shadow:
         raise InputError("no shadow is running; start one with: python -m serve.releases shadow VERSION")
-    return Trial(state["shadow"], state["champion"], since(acts, "shadow", "champion"))
+    return Trial(shadow, champion, since(acts, "shadow", "champion"))
 
 
 def firsts(name: str, which: ColumnElement[bool]) -> CTE:

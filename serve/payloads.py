@@ -9,7 +9,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one on Python 
 
 from churn.schema import Column, Schema
 from churn.script import InputError
-from serve.releases.store import State
+from serve.releases.ledger import State
 
 BATCH = 10_000  # customers, or outcomes, of one request
 LARGEST = 1e15  # of a number whose range the schema leaves open; above, float32 features may overflow
@@ -170,7 +170,7 @@ class Feedback(BaseModel):
 
 class Receipt(TypedDict):
     accepted: Annotated[int, Field(description="outcomes that are kept")]
-    matched: Annotated[int, Field(description="those of them whose prediction is in the log")]
+    matched: Annotated[int, Field(description="those that belong to an answer: observed when it was given or later")]
     unmatched: int
 
 

@@ -16,7 +16,7 @@ from churn.script import InputError
 from monitoring.frames import ARMS, between, flagged, read_frame
 from serve.log.outcomes import with_outcomes
 from serve.log.tables import predictions
-from serve.releases.ledger import Act, now_in, since
+from serve.releases.ledger import Act, current_state, since
 
 
 class Experiment(NamedTuple):
@@ -28,11 +28,11 @@ class Experiment(NamedTuple):
 
 def running(acts: Sequence[Act]) -> Experiment:
     """The split that runs, since its champion, challenger and share are what they are; acts oldest first."""
-    state = now_in(acts)
-    if not state.get("challenger") or not state.get("share"):
+    state = current_state(acts)
+    champion, challenger, share = state["champion"], state["challenger"], state["share"]
+    if not champion or not challenger or not share:
         raise InputError("no split is running; start one with: python -m serve.releases split VERSION --share 0.1")
-    begun = since(acts, "champion", "challenger", "share")
-    return Experiment(state["champion"], state["challenger"], state["share"], begun)
+    return Experiment(champion, challenger, share, since(acts, "champion", "challenger", "share"))
 
 
 def read_customers(connection: Connection, experiment: Experiment) -> pd.DataFrame:

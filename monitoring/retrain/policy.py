@@ -6,10 +6,9 @@ from itertools import takewhile
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
-from typing_extensions import TypedDict
 
 from serve.log.tables import Check
-from serve.releases.ledger import Act
+from serve.releases.ledger import Act, last_retraining, retrainings
 
 WHO = "monitoring.retrain"
 CONCEPT = "concept_drift"
@@ -28,18 +27,6 @@ class Policy(NamedTuple):
     customers: int
     role: str
     share: float
-
-
-class Lineage(TypedDict):
-    """What the ledger keeps of a release that was trained on production's customers."""
-
-    commit: str
-    branch: str
-    reasons: list[str]
-    customers: int  # of production, with an outcome
-    table: str  # the first customers' table: "joined", or "left out" where the world is another one
-    since: str | None  # the moment in ISO 8601 from which customers count: when the world became another one
-    until: str  # the last customers of production were answered before then
 
 
 def policy(
@@ -76,15 +63,6 @@ def why_not(checks: Sequence[Check], acts: Sequence[Act], now: datetime, policy:
     return ""
 
 
-def last_retraining(acts: Sequence[Act]) -> datetime | None:
-    return max((datetime.fromisoformat(act["at"]) for act in retrainings(acts)), default=None)
-
-
-def retrainings(acts: Sequence[Act]) -> list[Act]:
-    """The acts that brought a release trained on production's customers."""
-    return [act for act in acts if "until" in act.get("lineage", {})]
-
-
 def world_since(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None:
     """From when on customers tell how they leave now; None: as they always did.
 
@@ -97,11 +75,5 @@ def world_since(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None
         return min(map(datetime.fromisoformat, known))
     versions = {name: {act["version"] for act in acts if act["act"] == name} for name in ("refuse", "promote")}
     failed = versions["refuse"] - versions["promote"]  # a world that taught a worse model was none, or has gone again
-    moments = [act["lineage"]["since"] for act in retrainings(acts) if act["version"] not in failed]
+    moments = [act["lineage"].get("since") for act in retrainings(acts) if act["version"] not in failed]
     return max((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
-
-
-def learned_until(acts: Sequence[Act], champion: str) -> datetime | None:
-    """The champion was trained on production's customers who were answered before then, or on none."""
-    made = [act["lineage"]["until"] for act in retrainings(acts) if act["version"] == champion]
-    return max(map(datetime.fromisoformat, made), default=None)

@@ -33,10 +33,8 @@ from monitoring.check.knobs import Limits, SnapshotKnobs
 from monitoring.frames import open_log
 from monitoring.retrain.policy import (
     WHO,
-    Lineage,
     Policy,
     breaches,
-    learned_until,
     policy,
     why_not,
     world_since,
@@ -45,7 +43,7 @@ from monitoring.retrain.training_table import Production, joined, read_productio
 from serve.log.checks import latest
 from serve.releases.acts import mirrored
 from serve.releases.gate import check
-from serve.releases.ledger import first_of
+from serve.releases.ledger import Lineage, act_of, learned_until
 from serve.releases.registry import tell
 from serve.releases.store import Store
 from serve.settings import Settings, read_settings
@@ -230,7 +228,7 @@ def is_own(store: Store, part: str) -> bool:
     """Whether a retraining gave this part away, and no person took it up since, by another share for instance."""
     acts = store.history()
     names = (part, "share") if part == "challenger" else (part,)
-    return bool(acts[first_of(acts, *names)]["who"] == WHO)
+    return act_of(acts, *names)["who"] == WHO
 
 
 def retrain(if_needed: bool, now: datetime, lock: int) -> None:

@@ -17,10 +17,11 @@ from serve.http.json_route import JSONRoute
 from serve.http.middleware import Refused
 from serve.payloads import Acted, Deployed, Mistakes, Refusal
 from serve.releases.acts import releases
-from serve.releases.store import State, Store
+from serve.releases.ledger import State
+from serve.releases.store import Store, UnknownRelease
 
-WHO = "admin key"  # in the ledger
-GATE = 120  # seconds that a comparison may take
+ACTOR = "admin key"  # in the ledger
+GATE_SECONDS = 120  # seconds that a comparison may take
 
 Version = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{12}$", examples=["2f5480987cc2"])]
 Reason = Annotated[str, Field(strict=True, min_length=1, max_length=1000, examples=["better on the test customers"])]
@@ -66,24 +67,24 @@ def routes(store: Store, log_url: str) -> list[APIRoute]:
 
     def deployed() -> Deployed:
         """The releases, the state and every act that led to it."""
-        return {"state": store.state(), "releases": releases(store), "history": store.history()}
+        return {"state": store.state(), "releases": releases(store), "history": [dict(act) for act in store.history()]}
 
     async def promote(act: Promote, request: Request) -> Acted:
         """Compared with the champion first, on customers whose outcome is known."""
         gate = await run_in_threadpool(passed, store, log_url, act.version, act.force)
-        return {"state": await done(store.promote, act.version, act.reason, WHO, gate), "gate": gate}
+        return {"state": await done(store.promote, act.version, act.reason, ACTOR, gate), "gate": gate}
 
     async def rollback(act: Rollback, request: Request) -> Acted:
         """Again, and it is the one before that."""
-        return {"state": await done(store.rollback, act.reason, WHO), "gate": None}
+        return {"state": await done(store.rollback, act.reason, ACTOR), "gate": None}
 
     async def split(act: Split, request: Request) -> Acted:
         """A customer stays in one arm; a larger share moves customers to the challenger alone."""
-        return {"state": await done(store.split, act.version, act.share, act.reason, WHO), "gate": None}
+        return {"state": await done(store.split, act.version, act.share, act.reason, ACTOR), "gate": None}
 
     async def shadow(act: Shadow, request: Request) -> Acted:
         """Its scores are logged, and no answer waits for them."""
-        return {"state": await done(store.shadow, act.version, act.reason, WHO), "gate": None}
+        return {"state": await done(store.shadow, act.version, act.reason, ACTOR), "gate": None}
 
     shared: dict[str, Any] = {"tags": ["releases"]}
     open_to_users: dict[str, Any] = {"responses": {401: ACTED[401], 429: ACTED[429]}, "response_model": Deployed}
@@ -102,28 +103,35 @@ def routes(store: Store, log_url: str) -> list[APIRoute]:
 
 
 async def done(act: Callable[..., State], *arguments: Any) -> State:
-    """What the act left; whatever it refuses is an answer."""
+    """The state that the act left; what it refuses is an answer."""
     try:
         return await run_in_threadpool(act, *arguments)
     except InputError as error:
-        raise refused(str(error)) from None
+        raise refused(str(error), is_unknown=isinstance(error, UnknownRelease)) from None
 
 
 def passed(store: Store, log_url: str, version: str, force: bool) -> dict[str, Any]:
-    """What the gate says, from a process of its own: it takes all of a core and the memory of several workers."""
+    """The gate's report, from a process of its own: it takes a whole core and the memory of several workers."""
     places = {"CHURN_RELEASES": str(store.where), "CHURN_LOG_URL": log_url}
     command = [sys.executable, "-m", "serve.releases", "gate", version, "--json", *(["--force"] if force else [])]
-    options: dict[str, Any] = {"env": os.environ | places, "capture_output": True, "text": True, "timeout": GATE}
+    options: dict[str, Any] = {
+        "env": os.environ | places,
+        "capture_output": True,
+        "text": True,
+        "timeout": GATE_SECONDS,
+    }
     try:
-        said = subprocess.run(command, check=False, **options)
+        done = subprocess.run(command, check=False, **options)
     except subprocess.TimeoutExpired:
-        raise refused(f"the comparison takes longer than {GATE} seconds; promote by python -m serve.releases") from None
-    if said.returncode:
-        words = [line.removeprefix("serve.releases: ") for line in said.stderr.splitlines()] or ["it did not say why"]
-        raise refused("; ".join(words))
-    found: dict[str, Any] = json.loads(said.stdout)
-    return found
+        detail = f"the comparison takes longer than {GATE_SECONDS} seconds; promote by python -m serve.releases"
+        raise refused(detail) from None
+    if done.returncode and not done.stdout:
+        raise RuntimeError(f"the gate ended with exit status {done.returncode}: {done.stderr[-500:]}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    if error := report.get("error"):
+        raise refused("; ".join(error["reasons"]), is_unknown=error["unknown_release"])
+    return report
 
 
-def refused(words: str) -> Refused:
-    return Refused(404 if "has no release" in words else 409, "act", words)
+def refused(detail: str, is_unknown: bool = False) -> Refused:
+    return Refused(404 if is_unknown else 409, "act", detail)

@@ -12,7 +12,8 @@ from churn.release import ReleaseError
 from churn.scorer import Scorer
 from churn.script import InputError
 from serve.predict.explain import Explainer
-from serve.releases.store import State, Store
+from serve.releases.ledger import State
+from serve.releases.store import Store
 
 log = logging.getLogger("serve.lineup")
 

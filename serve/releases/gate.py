@@ -25,6 +25,7 @@ from churn.scores import LOSSES, ResampledScores, Weights, resamples, total
 from churn.script import InputError, rounded
 from serve.log.database import connect, first_line
 from serve.log.outcomes import labelled
+from serve.releases.ledger import addition, learned_until, time_of
 from serve.releases.store import Store
 
 ERROR = 0.05  # of a one-sided bound
@@ -222,10 +223,9 @@ def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, A
 
 def added(store: Store, version: str) -> tuple[datetime, datetime | None]:
     """When the release came into the store, and before when those of production were answered whom it learned from."""
-    for act in store.history():
-        if act["act"] == "add" and act["version"] == version:
-            until = act.get("lineage", {}).get("until")
-            return datetime.fromisoformat(act["at"]), datetime.fromisoformat(until) if until else None
+    acts = store.history()
+    if act := addition(acts, version):
+        return time_of(act), learned_until(acts, version)
     raise InputError(f"the ledger does not know when {version} came, as its adding was cut short; add it again")
 
 

@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict  # pydantic asks for this one on Python 3.11
-
 from churn.release import Release, ReleaseError, open_release
 from churn.schema import Schema
 from churn.scorer import Scorer
 from churn.script import InputError
+from serve.releases.ledger import EMPTY, Act, Lineage, State, added_at, addition, champions, is_act
 from serve.releases.storage import files_at
 
 log = logging.getLogger("serve.store")
@@ -28,23 +27,14 @@ log = logging.getLogger("serve.store")
 STATE = "state.json"
 LEDGER = "ledger"  # a folder: 00000001.json is the first act
 ACT = re.compile(r"[0-9]{8}\.json")
-PARTS = {"at", "who", "act", "version", "reason", "state"}
-TRIES = 20  # to be the next in the ledger, where there is no lock
+MAX_TRIES = 20  # to be the next in the ledger, where there is no lock
 
-
-class State(TypedDict):
-    """Who answers, by version."""
-
-    champion: str | None
-    previous: str | None  # whom a rollback brings back
-    challenger: str | None  # who answers `share` of the customers
-    share: float  # in [0, 1]
-    shadow: str | None  # who scores what others answer
-
-
-EMPTY = State(champion=None, previous=None, challenger=None, share=0.0, shadow=None)
 
 Change = Callable[[State], State | None]  # what an act makes of the state; None: it is so already
+
+
+class UnknownRelease(InputError):
+    """The store holds no release of that version."""
 
 
 class Store:
@@ -52,7 +42,7 @@ class Store:
 
     def __init__(self, where: str | Path):
         self.where, self.files = where, files_at(where)
-        self._acts: dict[str, dict[str, Any]] = {}  # read once: no act is ever written again
+        self._acts: dict[str, Act] = {}  # read once: no act is ever written again
 
     @property
     def versions(self) -> list[str]:
@@ -61,7 +51,7 @@ class Store:
     def bundle(self, version: str) -> Path:
         """The folder of a release, on this machine."""
         if version not in (known := self.versions):
-            raise InputError(f"{self.where} has no release {version!r}; it has {known}")
+            raise UnknownRelease(f"{self.where} has no release {version!r}; it has {known}")
         return self.files.bundle(version)
 
     def champion(self) -> Path:
@@ -75,7 +65,7 @@ class Store:
         """The last act's name, which changes with every act."""
         return next(reversed(self._names()), "")
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Act]:
         """Every act, the oldest first: at, who, act, version, reason, the state it left; a promotion's gate too."""
         names = self._names()
         expected = map(act_name, range(1, len(names) + 1))
@@ -85,15 +75,7 @@ class Store:
 
     def added(self, versions: Iterable[str]) -> dict[str, datetime]:
         """When these releases came, as far as the ledger says; read from its end, where those are that answer."""
-        sought, found = set(versions), {}
-        for name in reversed(self._names()):
-            if not sought:
-                break
-            act = self._act(name)
-            if act["act"] == "add" and act["version"] in sought:
-                sought.remove(act["version"])
-                found[act["version"]] = datetime.fromisoformat(act["at"])
-        return found
+        return added_at(map(self._act, reversed(self._names())), versions)
 
     def state(self) -> State:
         """What the last act left; a state file that says otherwise is reported and put right."""
@@ -106,7 +88,7 @@ class Store:
                 self._write(state)
         return state
 
-    def add(self, bundle: Path, reason: str, who: str = "", lineage: Mapping[str, Any] | None = None) -> str:
+    def add(self, bundle: Path, reason: str, who: str = "", lineage: Lineage | None = None) -> str:
         """Copy a bundle that verifies into the store; its version. A copy that is there and whole stays as it is.
 
         Its lineage is kept in the ledger: the commit that made it, and whatever else tells where it comes from.
@@ -122,10 +104,9 @@ class Store:
             if version not in self.versions or not self._is_whole(version):
                 self._fits(release, state)
                 self.files.put(bundle, version, check)
-            is_told = any(act["act"] == "add" and act["version"] == version for act in self.history())
-            return None if is_told else state
+            return None if addition(self.history(), version) else state
 
-        self._do("add", version, reason, who, change, **_given(lineage=lineage))
+        self._append_act("add", version, reason, who, change, **_present(lineage=lineage))
         return version
 
     def promote(self, version: str, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
@@ -137,31 +118,25 @@ class Store:
                 return None
             if gate and gate["champion"] != state["champion"]:
                 raise InputError(f"{state['champion']} became champion meanwhile; try again")
-            return _led_by(version, state["champion"], state)
+            return _with_champion(version, state["champion"], state)
 
-        return self._do("promote", version, reason, who, change, **_given(gate=gate))
+        return self._append_act("promote", version, reason, who, change, **_present(gate=gate))
 
     def rollback(self, reason: str, who: str = "") -> State:
         """Let the champion before this one answer again. Again, and it is the one before that."""
 
         def change(state: State) -> State:
-            champions: list[str] = []
-            for act in self.history():
-                if act["act"] == "promote":
-                    champions.append(act["version"])
-                elif act["act"] == "rollback":
-                    champions.pop()
-            if len(champions) < 2:
+            *before, version, _ = [None, None, *champions(self.history())][-3:]
+            if version is None:
                 raise InputError(f"{self.where} has no earlier champion; promote one of {self.versions}")
-            version = champions[-2]
             Scorer.open(self.bundle(version))
-            return _led_by(version, champions[-3] if len(champions) > 2 else None, state)
+            return _with_champion(version, before[0], state)
 
-        return self._do("rollback", None, reason, who, change)
+        return self._append_act("rollback", None, reason, who, change)
 
     def refuse(self, version: str, reason: str, gate: Mapping[str, Any], who: str = "") -> State:
         """Write down that the gate said no; nobody answers otherwise."""
-        return self._do("refuse", version, reason, who, lambda state: state, gate=gate)
+        return self._append_act("refuse", version, reason, who, lambda state: state, gate=gate)
 
     def split(
         self, version: str | None, share: float, reason: str, who: str = "", gate: Mapping[str, Any] | None = None
@@ -170,14 +145,14 @@ class Store:
         if not 0 <= share <= 1:
             raise InputError(f"the share is {share:g}; expected 0 to 1")
         if version is None or share == 0:
-            return self._do("split", None, reason, who, _undivided)
+            return self._append_act("split", None, reason, who, _without_split)
 
         def change(state: State) -> State | None:
             self._beside_champion(version, state)
             shadow = None if state["shadow"] == version else state["shadow"]
-            return _unless_so(state, {**state, "challenger": version, "share": share, "shadow": shadow})
+            return _if_changed(state, {**state, "challenger": version, "share": share, "shadow": shadow})
 
-        return self._do("split", version, reason, who, change, **_given(gate=gate))
+        return self._append_act("split", version, reason, who, change, **_present(gate=gate))
 
     def shadow(self, version: str | None, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
         """Let that release score what others answer; None ends it."""
@@ -187,17 +162,17 @@ class Store:
                 self._beside_champion(version, state)
                 if state["challenger"] == version:
                     raise InputError(f"{version} is the challenger; end that first: split off")
-            return _unless_so(state, {**state, "shadow": version})
+            return _if_changed(state, {**state, "shadow": version})
 
-        return self._do("shadow", version, reason, who, change, **_given(gate=gate))
+        return self._append_act("shadow", version, reason, who, change, **_present(gate=gate))
 
     def abort(self, reason: str, who: str = "", challenger: str | None = None) -> State:
         """End a split that does harm: of that challenger, or whoever it is."""
 
         def change(state: State) -> State | None:
-            return None if challenger not in (None, state["challenger"]) else _undivided(state)
+            return None if challenger not in (None, state["challenger"]) else _without_split(state)
 
-        return self._do("abort", None, reason, who, change)
+        return self._append_act("abort", None, reason, who, change)
 
     def _beside_champion(self, version: str, state: State) -> None:
         if state["champion"] in (None, version):
@@ -209,7 +184,7 @@ class Store:
         others = [version for version in self.versions if version != release.version]
         for first in sorted(others, key=lambda version: version != state["champion"]):
             with suppress(InputError):  # one that is damaged says nothing, and may be why another is added
-                here, there = asks(open_release(self.bundle(first)).schema), asks(release.schema)
+                here, there = request_types(open_release(self.bundle(first)).schema), request_types(release.schema)
                 break
         else:
             return
@@ -230,22 +205,22 @@ class Store:
             return False
         return True
 
-    def _do(self, act: str, version: str | None, reason: str, who: str, change: Change, **more: Any) -> State:
-        for _ in range(TRIES):
+    def _append_act(self, act: str, version: str | None, reason: str, who: str, change: Change, **more: Any) -> State:
+        for _ in range(MAX_TRIES):
             with self.files.alone():
                 names = self._names()
-                before: State = self._act(names[-1])["state"] if names else EMPTY
+                before = self._act(names[-1])["state"] if names else EMPTY
                 if (after := change(before)) is None:
                     return before
                 ended = before["shadow" if act == "shadow" else "challenger"]
                 with suppress(FileExistsError):
                     named = version or (after["champion"] if act == "rollback" else ended)
                     # the number behind what was read: where there is no lock, it is taken if somebody was faster
-                    self._append(int(names[-1][:8]) + 1 if names else 1, act, named, reason, who, after, **more)
+                    self._write_act(int(names[-1][:8]) + 1 if names else 1, act, named, reason, who, after, **more)
                     return after
         raise InputError(f"{self.where}: others act all the time; try again")
 
-    def _append(
+    def _write_act(
         self, number: int, act: str, version: str | None, reason: str, who: str, state: State, **more: Any
     ) -> None:
         """Write the act down, then what it comes to."""
@@ -269,26 +244,20 @@ class Store:
         """Acts alone: an editor's copy beside one is none."""
         return [name for name in self.files.names(LEDGER) if ACT.fullmatch(name)]
 
-    def _act(self, name: str) -> dict[str, Any]:
+    def _act(self, name: str) -> Act:
         if name not in self._acts:
             try:
                 act = json.loads(self.files.read(f"{LEDGER}/{name}"))
             except ValueError as error:
                 raise InputError(f"{self.where}/{LEDGER}/{name} is not JSON: {error}; restore the file") from None
-            if not (
-                isinstance(act, dict)
-                and act.keys() >= PARTS
-                and isinstance(act["state"], dict)
-                and EMPTY.keys() == act["state"].keys()
-            ):
+            if not is_act(act):
                 raise InputError(f"{self.where}/{LEDGER}/{name} is no act; restore the file")
             self._acts[name] = act
         return self._acts[name]
 
     def _last(self) -> State:
         name = self.position()
-        state: State = self._act(name)["state"] if name else EMPTY
-        return state
+        return self._act(name)["state"] if name else EMPTY
 
     def _is_written(self, state: State) -> bool:
         try:
@@ -306,25 +275,25 @@ def act_name(number: int) -> str:
     return f"{number:08d}.json"
 
 
-def _given(**parts: Any) -> dict[str, Any]:
+def _present(**parts: Any) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if value}
 
 
-def _led_by(version: str, previous: str | None, state: State) -> State:
+def _with_champion(version: str, previous: str | None, state: State) -> State:
     """A new champion ends the split, whose other side it was; the shadow goes on, unless it is the one."""
     shadow = None if state["shadow"] == version else state["shadow"]
     return State(champion=version, previous=previous, challenger=None, share=0.0, shadow=shadow)
 
 
-def _undivided(state: State) -> State | None:
-    return _unless_so(state, {**state, "challenger": None, "share": 0.0})
+def _without_split(state: State) -> State | None:
+    return _if_changed(state, {**state, "challenger": None, "share": 0.0})
 
 
-def _unless_so(before: State, after: State) -> State | None:
+def _if_changed(before: State, after: State) -> State | None:
     return None if after == before else after
 
 
-def asks(schema: Schema) -> dict[str, str]:
+def request_types(schema: Schema) -> dict[str, str]:
     """What a request must hold, whatever ranges and levels are allowed."""
     return {column.name: f"{column.type}{', may be missing' if column.nullable else ''}" for column in schema.columns}
 

@@ -13,10 +13,12 @@ from churn.release import open_release
 from churn.script import InputError
 from serve.log.database import opened
 from serve.log.tables import IS_ANSWER, predictions
+from serve.releases.ledger import Lineage
 from serve.releases.store import Store
 
 LOCK = "dvc.lock"  # of a commit: it names every output by its hash
 SHOWN = ("model_version", "model", "parameters", "threshold", "calibration", "data", "libraries")  # of the card
+LEFT_OUT = ("version", "state", "gate")  # of an act
 LAST = 10  # answers, where a client gave several the same request id
 
 
@@ -42,8 +44,11 @@ def answers_of(log_url: str, request_id: str) -> list[dict[str, Any]]:
 
 def made_of(store: Store, version: str) -> dict[str, Any]:
     acts = [act for act in store.history() if act["version"] == version]
-    found: dict[str, Any] = {"version": version, "acts": [{k: act[k] for k in told(act)} for act in acts]}
-    lineage: dict[str, Any] = next((act["lineage"] for act in acts if act.get("lineage")), {})
+    found: dict[str, Any] = {
+        "version": version,
+        "acts": [{key: value for key, value in act.items() if key not in LEFT_OUT} for act in acts],
+    }
+    lineage = next((act["lineage"] for act in acts if "lineage" in act), Lineage())
     try:
         bundle = store.bundle(version)
         card = open_release(bundle).card
@@ -52,10 +57,6 @@ def made_of(store: Store, version: str) -> dict[str, Any]:
     except InputError as error:  # removed or damaged; the ledger still says where it came from
         found |= {"bundle": None, "problem": str(error)}
     return found | {"lineage": lineage}
-
-
-def told(act: Mapping[str, Any]) -> list[str]:
-    return [key for key in act if key not in ("version", "state", "gate")]
 
 
 def commit_of(bundle: Path) -> str | None:

@@ -51,7 +51,7 @@ def traffic(service: Service) -> None:
         service.post("/predict", customer | {"contract": "Weekly", "total_charges": None})
         service.post("/predict", customer | {"tenure": -1})
         service.post("/explain", customer)
-        outcome = {"customer_id": f"t-{i}", "churned": True, "observed_at": "2026-11-01T00:00:00Z"}
+        outcome = {"customer_id": f"t-{i}", "churned": True, "observed_at": datetime.now(UTC).isoformat()}
         service.post("/feedback", {"outcomes": [outcome]})
     service.get("/missing")
 

@@ -14,7 +14,8 @@ import pytest
 
 from churn.scorer import Scorer
 from review.verify import environment
-from serve.releases.store import EMPTY, STATE, Store
+from serve.releases.ledger import EMPTY
+from serve.releases.store import STATE, Store
 from tests.conftest import ROOT, other_release
 
 pytestmark = pytest.mark.e2e

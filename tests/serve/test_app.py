@@ -2,6 +2,7 @@
 
 import math
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +115,16 @@ def test_an_explanation_adds_up_to_the_prediction_it_explains(client: Any, custo
 
 def test_feedback_finds_predictions_and_sent_twice_changes_nothing(client: Any, customer: Customer) -> None:
     answer = client.post("/predict", json=customer | {"customer_id": "left"}).json()
-    at = {"observed_at": "2026-11-01T00:00:00Z"}
+    at = {"observed_at": datetime.now(UTC).isoformat()}
     outcomes = [
         {"customer_id": "left", "churned": True, **at},
         {"request_id": answer["request_id"], "churned": True, **at},
         {"customer_id": "nobody", "churned": False, **at},
+        {"customer_id": "left", "churned": False, "observed_at": "2026-01-01T00:00:00Z"},  # before the answer
     ]
     for _ in range(2):
         receipt = client.post("/feedback", json={"outcomes": outcomes}).json()
-        assert receipt == {"accepted": 3, "matched": 2, "unmatched": 1}
+        assert receipt == {"accepted": 4, "matched": 2, "unmatched": 2}
 
 
 def test_the_longest_id_of_a_batch_s_last_customer_is_one_for_feedback(client: Any, customer: Customer) -> None:

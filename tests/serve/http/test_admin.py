@@ -141,7 +141,7 @@ def test_a_promotion_that_the_gate_refuses_says_why_and_can_be_forced(
 def test_a_comparison_that_takes_too_long_is_one_sentence(
     admin: Any, service: Any, versions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.http.admin.GATE", 0.01)
+    monkeypatch.setattr("serve.http.admin.GATE_SECONDS", 0.01)
     answer = admin.post("/admin/promote", json={"version": versions[2], "reason": "r"}, headers=ADMIN)
     assert answer.status_code == 409
     assert answer.json()["detail"].startswith("the comparison takes longer than")

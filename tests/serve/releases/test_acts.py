@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from churn.release import open_release
-from serve.releases.acts import main
+from serve.releases.__main__ import main
 from serve.releases.storage import LOCK
 from serve.releases.store import Store
 from tests.conftest import ROOT, other_release

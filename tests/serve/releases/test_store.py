@@ -11,8 +11,9 @@ import pytest
 
 from churn.release import CARD, FILES, MANIFEST, ReleaseError, file_hash, open_release, seal
 from churn.script import InputError
+from serve.releases.ledger import EMPTY
 from serve.releases.storage import LOCK
-from serve.releases.store import EMPTY, LEDGER, STATE, Store
+from serve.releases.store import LEDGER, STATE, Store
 from tests.conftest import other_release as other
 
 

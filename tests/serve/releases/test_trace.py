@@ -12,7 +12,7 @@ import yaml
 
 from churn.release import open_release
 from churn.script import InputError
-from serve.releases.acts import main
+from serve.releases.__main__ import main
 from serve.releases.store import Store
 from serve.releases.trace import commit_of, directory_hash, trace
 from tests.conftest import other_release
