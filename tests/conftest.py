@@ -160,5 +160,5 @@ def client(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def customer(client: Any) -> dict[str, Any]:
     """A customer of the release's golden ones."""
-    found: dict[str, Any] = client.app.state.service.lineup.champion.release.golden()[0]["customer"]
+    found: dict[str, Any] = client.app.state.service.live.champion.release.golden()[0]["customer"]
     return found

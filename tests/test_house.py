@@ -70,7 +70,6 @@ def test_the_arrows_between_folders_are_kept() -> None:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="work in progress")
 def test_the_rooms_of_the_service_import_downwards() -> None:
     paths = [path for path in scripts("serve") if room(path) in SERVE]
     assert set(scripts("serve")) - set(paths) == {"serve/__init__.py", "serve/__main__.py"}

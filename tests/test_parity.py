@@ -11,7 +11,7 @@ from stages.deploy import records
 
 
 def test_the_service_says_what_the_pickled_pipeline_says(project: Path, released: Path, client: Any) -> None:
-    card = client.app.state.service.lineup.champion.release.card
+    card = client.app.state.service.live.champion.release.card
     threshold = card["threshold"]["value"]
     model = load_model(released / "model.joblib")
     rows = pd.read_parquet(project / "data/test.parquet").head(50)[list(model.feature_names_in_)]

@@ -270,7 +270,7 @@ def pins(path: str) -> dict[str, str]:
 
 
 def test_the_service_imports_nothing_of_the_training() -> None:
-    names = ("features", "params", "profit", "reasons", "release", "schema", "scorer", "scores", "script")
+    names = ("features", "params", "profit", "reasons", "release", "schema", "scorer", "scores", "script", "text")
     shared = {f"churn/{name}.py" for name in names}
     assert {path for path in service_files() if not path.startswith("serve/")} == shared
     assert not set(packages()) & HEAVY

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError, from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from serve.http.middleware import Call, Refused, too_large
+from serve.http.middleware import Refused, too_large
+from serve.telemetry.call import Call
 
 MISTAKES = 100  # of one request are named at most
 FIELDS = 10_000  # of one object; to say what is wrong with a million takes seconds, and gigabytes

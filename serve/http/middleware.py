@@ -1,4 +1,4 @@
-"""What every request passes: its id, keys, rate and size; and what is said of it: headers, log line, numbers."""
+"""Middleware of every request: its id, API key, rate and size limits, headers, errors, log line and metrics."""
 
 import logging
 import math
@@ -15,16 +15,18 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from churn.script import InputError
-from serve.http.rate_limit import ApiKeys, RateLimit
+from serve.http.auth import ApiKeys
+from serve.http.rate_limit import RateLimit
 from serve.log.tables import new_id
 from serve.telemetry import metrics
+from serve.telemetry.call import Call
 from serve.telemetry.logs import place, write_line
 
 log = logging.getLogger("serve")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 ADMIN = "/admin/"
-OPEN = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # no key is asked for
+OPEN_PATHS = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # no key is asked for
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -39,43 +41,30 @@ requests, latency = cache(metrics.requests.labels), cache(metrics.latency.labels
 
 
 class Refused(Exception):
-    """An answer that is an error: its status, a sentence, and when to come again."""
+    """An error to answer with: its status, a sentence, and the seconds after which to try again."""
 
     def __init__(self, status: int, kind: str, detail: str, retry_after: float = 0):
         super().__init__(detail)
         self.status, self.kind, self.detail, self.retry_after = status, kind, detail, retry_after
 
 
-@dataclass(slots=True)
-class Call:
-    """One request, from its arrival to its line in the log."""
-
-    request_id: str
-    arrived: float
-    max_body: int
-    model_version: str = ""
-    arm: str = ""
-    status: int = 0
-    error: str = ""
-
-
 @dataclass(frozen=True)
 class Rules:
     keys: ApiKeys
-    admin: ApiKeys  # of whom may act on releases
+    admin: ApiKeys  # opens the acts on releases
     rate: RateLimit | None
     max_body: int
 
 
-class Door:
+class RequestMiddleware:
     """ASGI middleware around all others; the rules are in `app.state.rules` once the service has started.
 
-    Requests of `lane`, (method, path) -> ASGI app, go straight there: they need none of the middlewares and no search
+    Requests of `fast_routes`, (method, path) -> route, go straight there: without the other middlewares and the search
     for the route, which together take a fifth of a request.
     """
 
-    def __init__(self, app: ASGIApp, lane: dict[tuple[str, str], APIRoute], state: State):
-        self.app, self.lane, self.state = app, lane, state
+    def __init__(self, app: ASGIApp, fast_routes: dict[tuple[str, str], APIRoute], state: State):
+        self.app, self.fast_routes, self.state = app, fast_routes, state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -85,7 +74,7 @@ class Door:
         # websockets: there are none
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A start that fails for a reason a person can mend says it in its own words."""
+        """Report a start that fails for a reason a person can mend in one sentence, without a traceback."""
         failed: list[Message] = []
 
         async def hold(message: Message) -> None:
@@ -107,9 +96,9 @@ class Door:
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        given = dict(headers)
+        by_name = dict(headers)
         rules: Rules = self.state.rules
-        request_id = given.get(b"x-request-id", b"")
+        request_id = by_name.get(b"x-request-id", b"")
         call = Call(
             request_id.decode() if REQUEST_ID.fullmatch(request_id) else new_id(), time.perf_counter(), rules.max_body
         )
@@ -129,8 +118,8 @@ class Door:
             await send(message)
 
         try:
-            self.admit(scope, path, given, rules)
-            if route := self.lane.get((scope["method"], path)):
+            self.admit(scope, path, by_name, rules)
+            if route := self.fast_routes.get((scope["method"], path)):
                 scope["route"] = route
                 await route.app(scope, receive, answer)
             else:
@@ -139,24 +128,24 @@ class Door:
             call.error = "disconnected"
         except Refused as refusal:
             call.error = refusal.kind
-            await refuse(refusal, answer)
+            await send_error(refusal, answer)
         except Exception as error:
             call.error = type(error).__name__
             log.error("failed", extra={"fields": {"request_id": call.request_id, "error": place(error)}})
             if started:
                 raise
-            await refuse(Refused(500, "internal", "an error of the service; its log has the request id"), answer)
+            await send_error(Refused(500, "internal", "an error of the service; its log has the request id"), answer)
         finally:
-            told(scope, call)
+            log_request(scope, call)
 
-    def admit(self, scope: Scope, path: str, given: dict[bytes, bytes], rules: Rules) -> None:
-        """Refuse whoever has no key, asks too often or sends too much."""
-        length = given.get(b"content-length", b"0")
+    def admit(self, scope: Scope, path: str, headers: dict[bytes, bytes], rules: Rules) -> None:
+        """Refuse a client without a key, above its rate, or with too large a body."""
+        length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > rules.max_body:
             raise too_large(rules.max_body)
         if not asks_for_key(path):
             return
-        key = given.get(b"x-api-key", b"")
+        key = headers.get(b"x-api-key", b"")
         acts = path.startswith(ADMIN)
         if acts and not rules.admin:
             raise Refused(404, "admin_off", f"{ADMIN}* is off: the service has no CHURN_ADMIN_KEY")
@@ -178,14 +167,14 @@ def route_path(scope: Scope) -> str:
 
 
 def asks_for_key(path: str) -> bool:
-    return path not in OPEN and not path.startswith("/docs/")
+    return path not in OPEN_PATHS and not path.startswith("/docs/")
 
 
 def too_large(max_body: int) -> Refused:
     return Refused(413, "too_large", f"the body has more than {max_body} bytes")
 
 
-async def refuse(refusal: Refused, send: Send) -> None:
+async def send_error(refusal: Refused, send: Send) -> None:
     headers = [(b"content-type", b"application/json")]
     if refusal.retry_after:
         headers.append((b"retry-after", str(math.ceil(refusal.retry_after)).encode()))
@@ -197,8 +186,8 @@ async def refuse(refusal: Refused, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def told(scope: Scope, call: Call) -> None:
-    """One line in the log, and the numbers."""
+def log_request(scope: Scope, call: Call) -> None:
+    """Write the request's line of the log and count it."""
     seconds = time.perf_counter() - call.arrived
     route = getattr(scope.get("route"), "path", "unmatched")
     status = call.status or 499  # the client left before an answer

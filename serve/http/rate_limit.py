@@ -1,34 +1,16 @@
-"""Who may ask, and how often: API keys compared in constant time, and a rate that all workers count together."""
+"""A rate limit that all workers count together."""
 
 import fcntl
-import hmac
 import mmap
 import os
 import struct
 import time
-from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 from serve.settings import Rate
 
 SLOTS = 2**17  # 8 bytes each; two clients that share one by chance share a limit
-
-
-class ApiKeys:
-    """Several keys are good at once, so that one can be replaced without a gap."""
-
-    def __init__(self, keys: Sequence[str]):
-        self.digests = [_digest(key.encode()) for key in keys]
-
-    def __bool__(self) -> bool:
-        return bool(self.digests)
-
-    def accept(self, key: bytes) -> bool:
-        """Whether `key` is one of them, in a time that does not tell which or how nearly."""
-        given = _digest(key)
-        # all are compared, also behind the right one
-        return sum(hmac.compare_digest(given, digest) for digest in self.digests) > 0
 
 
 class RateLimit:
@@ -69,7 +51,3 @@ class RateLimit:
             return due - now - self.burst
         struct.pack_into("d", self.due, place, due)
         return 0.0
-
-
-def _digest(key: bytes) -> bytes:
-    return blake2b(key, digest_size=32).digest()

@@ -14,11 +14,12 @@ from churn.script import InputError
 from serve.predict.explain import Explainer
 from serve.releases.ledger import State
 from serve.releases.store import Store
+from serve.telemetry.check_metrics import LoadedModel
 
-log = logging.getLogger("serve.lineup")
+log = logging.getLogger("serve.live")
 
-POLL = 0.2  # seconds between looks at the store
-RETRY = 5.0  # seconds between attempts to load a release that was refused
+POLL_SECONDS = 0.2  # seconds between looks at the store
+RETRY_SECONDS = 5.0  # seconds between attempts to load a release that was refused
 
 Arm = Literal["champion", "challenger", "shadow"]
 
@@ -38,7 +39,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Lineup:
+class LiveModels:
     """The models of one state; the previous champion is at hand, so that a rollback waits for no loading."""
 
     champion: Model
@@ -54,38 +55,46 @@ class Lineup:
         """Those that score."""
         return [model for model in (self.champion, self.challenger, self.shadow) if model]
 
+    @property
+    def loaded(self) -> list[LoadedModel]:
+        """For the metrics."""
+        return [
+            LoadedModel(model.version, model.arm, list(model.levels), model.nullable, self.added.get(model.version))
+            for model in self.models
+        ]
+
     def model(self, customer_id: str | None) -> Model:
         """Who answers this customer: the same model always, as long as the challenger's share does not shrink below."""
-        if self.challenger and customer_id is not None and place(self.challenger.version, customer_id) < self.share:
+        if self.challenger and customer_id is not None and bucket(self.challenger.version, customer_id) < self.share:
             return self.challenger
         return self.champion  # also of customers without an id, who could not be kept in one arm
 
 
-def place(challenger: str, customer_id: str) -> float:
+def bucket(challenger: str, customer_id: str) -> float:
     """Where in [0, 1) a customer stands in the line from which a challenger takes its share; each has its own line."""
     digest = blake2b(f"{challenger}:{customer_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
-class Follower:
-    """Keeps a lineup at what the store says; a release that can't be used is refused, and who answers stays."""
+class Reloader:
+    """Keeps a live at what the store says; a release that can't be used is refused, and who answers stays."""
 
     def __init__(self, store: Store):
         self.store = store
         self._position, self._tried = store.position(), time.monotonic()
-        self.lineup = self._first(store.state())
+        self.live = self._first(store.state())
 
-    def look(self) -> Lineup | None:
-        """The new lineup if there is one; for a thread, since loading takes a while."""
+    def poll(self) -> LiveModels | None:
+        """The new live if there is one; for a thread, since loading takes a while."""
         position = self.store.position()
-        again = self.lineup.problem and time.monotonic() > self._tried + RETRY
+        again = self.live.problem and time.monotonic() > self._tried + RETRY_SECONDS
         if position == self._position and not again:
             return None
-        self.lineup = self._next(self.store.state())
+        self.live = self._next(self.store.state())
         self._position, self._tried = position, time.monotonic()  # not before: what could not be read is read again
-        return self.lineup
+        return self.live
 
-    def _first(self, state: State) -> Lineup:
+    def _first(self, state: State) -> LiveModels:
         """At the start the champion before stands in for one that can't be used."""
         if state["champion"] is None:
             self.store.champion()  # which says what to do
@@ -93,15 +102,15 @@ class Follower:
         for version in filter(None, (state["champion"], state["previous"])):
             try:
                 model = opened(self.store.bundle(version), "champion")
-                self.lineup = Lineup(model, added=self._added([version]))
+                self.live = LiveModels(model, added=self._added([version]))
             except (InputError, OSError) as error:
                 problems.append(str(error))
             else:
                 return self._next(state)
         raise InputError("\n".join(problems))
 
-    def _next(self, state: State) -> Lineup:
-        """The lineup of a state; who can't be loaded is left out, but for the champion, whose place is taken."""
+    def _next(self, state: State) -> LiveModels:
+        """The live of a state; who can't be loaded is left out, but for the champion, whose place is taken."""
         loaded: dict[str, Model] = {}
         problems = []
         for role, arm in ROLES.items():
@@ -113,10 +122,10 @@ class Follower:
                     if role != "previous":  # nobody waits for it: a rollback to it would be refused or load it
                         problems.append(f"{role} {version} can't be used")
         if "champion" not in loaded:
-            return replace(self.lineup, problem=f"{'; '.join(problems)}; {self.lineup.champion.version} answers")
+            return replace(self.live, problem=f"{'; '.join(problems)}; {self.live.champion.version} answers")
         share = state["share"] if "challenger" in loaded else 0.0
         added = self._added([model.version for model in loaded.values()])
-        return Lineup(**loaded, share=share, problem="; ".join(problems), added=added)
+        return LiveModels(**loaded, share=share, problem="; ".join(problems), added=added)
 
     def _added(self, versions: Sequence[str]) -> dict[str, float]:
         try:
@@ -127,7 +136,7 @@ class Follower:
 
     def _load(self, version: str, arm: Arm) -> Model:
         """The model as it is loaded already, or from the store, verified."""
-        now = self.lineup
+        now = self.live
         known = [model for model in (*now.models, now.previous) if model and model.version == version]
         if same := next((model for model in known if model.arm == arm), None):
             return same

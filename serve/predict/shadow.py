@@ -1,4 +1,4 @@
-"""The shadow: a release that scores what others answered, behind their answers, in a thread of its own."""
+"""The shadow: a release that scores customers after another one has answered them, in a thread of its own."""
 
 import logging
 import threading
@@ -16,70 +16,70 @@ from serve.telemetry.logs import place
 
 log = logging.getLogger("serve.shadow")
 
-WAITING = 10_000  # customers; who comes on top is not scored
-GROUP = 500  # customers that are scored together
-PAUSE = 0.2  # seconds between looks at who is waiting
-WINDOW = 2_000  # pairs of probabilities that the rank correlation is taken over
-CLOSING = 2.0  # seconds that the service's end waits for the shadow
-EVERY = 5  # looks between two rank correlations
+MAX_WAITING = 10_000  # customers; more are not scored
+MAX_GROUP = 500  # customers that are scored together
+PAUSE_SECONDS = 0.2  # between looks at the line
+MAX_PAIRS = 2_000  # of probabilities, for the rank correlation
+CLOSE_SECONDS = 2.0  # that the service's end waits for the shadow
+LOOKS_PER_CORRELATION = 5
 
 ID, FEATURES, P, PREDICTION, THRESHOLD, VERSION, ARM = (
     COLUMNS.index(name)
     for name in ("id", "features", "churn_probability", "prediction", "threshold", "model_version", "arm")
 )
-Scored = tuple[Mapping[str, Any], Row]  # a customer, and the row of who answered it
+Scored = tuple[Mapping[str, Any], Row]  # a customer, and the row of its answer
 
 
 class Shadow:
-    """Scores what is offered and hands the rows over by `keep`, which is called in the thread."""
+    """Scores the customers offered to it and passes its rows to `keep`, in its thread."""
 
     def __init__(self, model: Model, keep: Callable[[list[Row]], None]):
         self.model, self.keep = model, keep
-        self._line: deque[Scored] = deque(maxlen=WAITING)
-        self._pairs: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+        self._line: deque[Scored] = deque(maxlen=MAX_WAITING)
+        self._pairs: deque[tuple[float, float]] = deque(maxlen=MAX_PAIRS)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
 
     def offer(self, customers: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> None:
         """Customers and the rows of their answers; never waits."""
-        room = WAITING - len(self._line)
+        room = MAX_WAITING - len(self._line)
         self._line.extend(zip(customers[:room], rows[:room], strict=True))
         if len(rows) > room:
             metrics.shadow_dropped.inc(len(rows) - room)
 
     def close(self) -> None:
-        """Score who is in line yet, for a while at most, and stop."""
+        """Score the customers still in line, for CLOSE_SECONDS at most, and stop."""
         self._stop.set()
-        self._thread.join(CLOSING)
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         looks = 0
-        while not self._stop.wait(PAUSE):
+        while not self._stop.wait(PAUSE_SECONDS):
             self._work_off()
             looks += 1
-            if looks % EVERY == 0 and len(self._pairs) > 1:
+            if looks % LOOKS_PER_CORRELATION == 0 and len(self._pairs) > 1:
                 metrics.shadow_rank_correlation.set(rank_correlation(np.array(self._pairs)))
         self._work_off()
 
     def _work_off(self) -> None:
         while self._line:
-            group = [self._line.popleft() for _ in range(min(GROUP, len(self._line)))]
+            group = [self._line.popleft() for _ in range(min(MAX_GROUP, len(self._line)))]
             begin = time.thread_time()
             try:
                 self.keep(self._scored(group))
-            except Exception as error:  # whatever it is, it is the shadow's own
+            except Exception as error:  # no answer depends on it
                 metrics.shadow_dropped.inc(len(group))
                 metrics.errors.labels("shadow").inc()
                 log.error("the shadow %s failed: %s", self.model.version, place(error))
             metrics.shadow_seconds.inc(time.thread_time() - begin)
 
     def _scored(self, group: Sequence[Scored]) -> list[Row]:
-        """The shadow's rows, beside those of the answers: of the same request and moment."""
+        """The shadow's rows, of the same request and time as the answers'."""
         model = self.model
         p = model.scorer.probabilities([customer for customer, _ in group])
         if not ((p >= 0) & (p <= 1)).all():
-            raise ArithmeticError("the model gives what is no probability")
+            raise ArithmeticError("the model's output is no probability")
         rows, changed = [], 0
         for (_, answered), q in zip(group, p.tolist(), strict=True):
             decision = "churn" if q >= model.threshold else "no_churn"

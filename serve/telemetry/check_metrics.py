@@ -6,17 +6,14 @@ What is not known is left out. Every name bears the version that was checked, wh
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from churn.reasons import REASONS
-
-if TYPE_CHECKING:
-    from serve.log.tables import Check
-    from serve.predict.live import Lineup
 
 log = logging.getLogger("serve.checked")
 
@@ -43,10 +40,34 @@ DOCUMENTED = {
 }
 ADDED = "churn_model_added_timestamp_seconds"
 
+
+class Check(Protocol):
+    """A check as the log keeps it."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def model_version(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def found(self) -> Mapping[str, Any]: ...  # the report
+
+
+class LoadedModel(NamedTuple):
+    """A model that is loaded, as far as metrics name it."""
+
+    version: str
+    arm: str
+    categories: Sequence[str]  # columns whose unseen levels are counted
+    nullable: Sequence[str]  # columns whose missing values are counted
+    added_at: float | None  # seconds since 1970, None where the ledger can't be read
+
+
 Sample = tuple[str, dict[str, str], Any]  # name without its beginning, labels, value
 
 
-def samples(check: "Check") -> Iterator[Sample]:
+def samples(check: Check) -> Iterator[Sample]:
     """All that is to be told of a check; where the report lacks a part, None or nothing."""
     found = check.found
     yield "timestamp_seconds", {}, check.at.timestamp()
@@ -79,12 +100,12 @@ def _part(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found.get(name) or {}
 
 
-class Checked(Collector):
+class CheckCollector(Collector):
     """Whoever scrapes gets what was set last."""
 
     def __init__(self) -> None:
         self.check: Check | None = None
-        self.lineup: Lineup | None = None
+        self.models: Sequence[LoadedModel] = ()
 
     def describe(self) -> list[Metric]:
         return []  # names are known once there is a check; none of them is anybody else's
@@ -92,14 +113,14 @@ class Checked(Collector):
     def collect(self) -> Iterator[Metric]:
         if self.check:
             yield from self._found(self.check)
-        if self.lineup:
+        if self.models:
             added = Metric(ADDED, "When the release was added to the store", "gauge")
-            for model in self.lineup.models:
-                if at := self.lineup.added.get(model.version):
-                    added.add_sample(ADDED, {"model_version": model.version, "arm": model.arm}, at)
+            for model in self.models:
+                if model.added_at:
+                    added.add_sample(ADDED, {"model_version": model.version, "arm": model.arm}, model.added_at)
             yield added
 
-    def _found(self, check: "Check") -> Iterator[Metric]:
+    def _found(self, check: Check) -> Iterator[Metric]:
         metrics = {name: Metric(f"churn_monitoring_{name}", told, "gauge") for name, told in DOCUMENTED.items()}
         try:
             told = list(samples(check))

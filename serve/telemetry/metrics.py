@@ -1,8 +1,8 @@
 """The numbers of GET /metrics, counted over all workers."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from serve.telemetry.workers import is_alive, shared_folder
 
@@ -21,10 +21,7 @@ from prometheus_client import (  # noqa: E402
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: E402
 
-from serve.telemetry.check_metrics import Checked  # noqa: E402
-
-if TYPE_CHECKING:
-    from serve.predict.live import Lineup
+from serve.telemetry.check_metrics import CheckCollector, LoadedModel  # noqa: E402
 
 if FOLDER:
     # else the client asks the system for the process id at each number, several times a request
@@ -59,33 +56,34 @@ refused = Gauge("churn_release_refused", "1 where a release that the store names
                 multiprocess_mode="livemax")  # fmt: skip
 model = Gauge("churn_model_info", "1 for the release that is loaded", ["model_version", "arm"], "", "",
               multiprocess_mode="livemax")  # fmt: skip
-checked = Checked()
-REGISTRY.register(checked)
+check_collector = CheckCollector()
+REGISTRY.register(check_collector)
 
 
-def tell(before: "Lineup | None", lineup: "Lineup") -> None:
-    """Say who answers, and let what can be counted of them begin at 0: Prometheus sees no increase in a series that
-    appears with its first event."""
-    for gone in before.models if before else ():
+def publish_models(
+    before: Sequence[LoadedModel], now: Sequence[LoadedModel], challenger_share: float, problem: str
+) -> None:
+    """Publish the live models and start their counters at 0, or Prometheus misses the first event of each."""
+    for gone in before:
         model.labels(gone.version, gone.arm).set(0)
-    for loaded in lineup.models:
+    for loaded in now:
         model.labels(loaded.version, loaded.arm).set(1)
         if loaded.arm == "shadow":
             continue
         for decision in ("churn", "no_churn"):
             predictions.labels(decision, loaded.arm)
         scores.labels(loaded.arm)
-        for column in loaded.levels:
+        for column in loaded.categories:
             unseen.labels(column)
         for column in loaded.nullable:
             missing.labels(column)
-    checked.lineup = lineup
-    share.set(lineup.share)
-    refused.set(bool(lineup.problem))
+    check_collector.models = now
+    share.set(challenger_share)
+    refused.set(bool(problem))
 
 
 def forget_dead_workers() -> None:
-    """Take gauges of workers that are gone out of the sums."""
+    """Remove the gauges of workers that have ended from the sums."""
     if FOLDER:
         for pid in {int(file.stem.rsplit("_", 1)[1]) for file in FOLDER.glob("gauge_live*.db")}:
             if not is_alive(pid):
@@ -94,11 +92,11 @@ def forget_dead_workers() -> None:
 
 
 def exposition() -> bytes:
-    """All numbers in Prometheus' text format."""
+    """All metrics in Prometheus' text format."""
     if FOLDER is None:
         return generate_latest(REGISTRY)
     forget_dead_workers()
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
-    registry.register(checked)
+    registry.register(check_collector)
     return generate_latest(registry)

@@ -20,9 +20,10 @@ from demo.screen import STEPS, Screen, bar, bars, loop
 from demo.story import Month, Recovery, Score, Side, closing, row, totals
 from demo.workspace import turn
 from demo.world import CHANGED, WORLDS, expected_auc, month, true_auc
-from monitoring.retrain.policy import last_retraining, learned_until, world_since
+from monitoring.retrain.policy import world_since
 from serve.log.checks import latest, record
 from serve.log.tables import outcomes, predictions, time_of_id
+from serve.releases.ledger import last_retraining, learned_until
 from serve.releases.store import Store
 from stages.simulate import leaving
 from tests.factories import START, act, empty_log, fill, outcome, prediction, write_ledger

@@ -29,7 +29,7 @@ def counted(client: Any, name: str) -> float:
 
 def test_a_prediction_says_all_of_the_contract_and_is_in_the_log(client: Any, customer: Customer) -> None:
     answer = client.post("/predict", json=customer | {"customer_id": "c-1"}, headers={"X-Request-ID": "one"}).json()
-    release = client.app.state.service.lineup.champion.release
+    release = client.app.state.service.live.champion.release
     p, threshold = answer["churn_probability"], release.card["threshold"]["value"]
     assert answer == {
         "customer_id": "c-1",
@@ -57,7 +57,7 @@ def test_the_id_of_a_customer_may_be_left_out(client: Any, customer: Customer) -
 
 
 def test_a_batch_is_answered_in_order_and_its_requests_are_numbered(client: Any) -> None:
-    golden = client.app.state.service.lineup.champion.release.golden()
+    golden = client.app.state.service.live.champion.release.golden()
     customers = [line["customer"] | {"customer_id": f"c{i}"} for i, line in enumerate(golden)]
     said = client.post("/predict/batch", json={"customers": customers}, headers={"X-Request-ID": "many"}).json()
     found = said["predictions"]
@@ -173,7 +173,7 @@ def test_an_outcome_s_moment_may_be_any_of_the_calendar(at: str, client: Any) ->
 
 
 def test_the_card_and_the_state_can_be_asked_for(client: Any) -> None:
-    release = client.app.state.service.lineup.champion.release
+    release = client.app.state.service.live.champion.release
     assert client.get("/model").json() == release.card
     assert client.get("/health").json() == {"status": "alive"}
     assert client.get("/ready").json() == {"status": "ready", "reason": "", "model_version": release.version}

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.params import read_params
-from monitoring.retrain.policy import WHO, learned_until, policy, why_not, world_since
+from monitoring.retrain.policy import WHO, policy, why_not, world_since
 from serve.log.tables import Check
+from serve.releases.ledger import learned_until
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

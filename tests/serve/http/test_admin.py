@@ -63,8 +63,8 @@ def service(admin: Any, versions: list[str]) -> Iterator[Any]:
 
 
 def settled(service: Any, champion: str) -> bool:
-    lineup = service.lineup
-    return bool(lineup.champion.version == champion and not lineup.challenger and not lineup.shadow)
+    live = service.live
+    return bool(live.champion.version == champion and not live.challenger and not live.shadow)
 
 
 def act(admin: Any, name: str, **content: Any) -> Any:
@@ -74,7 +74,7 @@ def act(admin: Any, name: str, **content: Any) -> Any:
 
 
 def customers(service: Any) -> list[dict[str, Any]]:
-    golden = service.lineup.champion.release.golden()[:100]
+    golden = service.live.champion.release.golden()[:100]
     return [line["customer"] | {"customer_id": f"c{i}"} for i, line in enumerate(golden)]
 
 
@@ -121,7 +121,7 @@ def test_a_promotion_that_passes_the_gate_is_followed_at_once(admin: Any, servic
     last = service.store.history()[-1]
     assert (last["who"], last["gate"]) == ("admin key", said["gate"])
     assert act(admin, "rollback", reason="back")["state"]["champion"] == versions[1]
-    until(lambda: service.lineup.champion.version == versions[1], 1.5)
+    until(lambda: service.live.champion.version == versions[1], 1.5)
 
 
 def test_a_promotion_that_the_gate_refuses_says_why_and_can_be_forced(
@@ -204,7 +204,7 @@ def test_releases_are_told_with_state_and_ledger(admin: Any, service: Any, versi
 
 def test_a_split_answers_each_customer_in_its_arm(admin: Any, service: Any, versions: list[str]) -> None:
     act(admin, "split", version=versions[3], share=0.4)
-    until(lambda: service.lineup.challenger)
+    until(lambda: service.live.challenger)
     batch = customers(service)
     alone = [admin.post("/predict", json=customer, headers=USER).json() for customer in batch]
     together = admin.post("/predict/batch", json={"customers": batch}, headers=USER).json()["predictions"]
@@ -212,7 +212,7 @@ def test_a_split_answers_each_customer_in_its_arm(admin: Any, service: Any, vers
     named = {"champion": versions[1], "challenger": versions[3]}
     scorers = {arm: Scorer.open(service.store.bundle(version)) for arm, version in named.items()}
     for customer, one, other in zip(batch, alone, together, strict=True):
-        arm = service.lineup.model(customer["customer_id"]).arm
+        arm = service.live.model(customer["customer_id"]).arm
         (p,) = scorers[arm].probabilities([customer])
         for answer in (one, other):
             assert (answer["arm"], answer["model_version"]) == (arm, named[arm])
@@ -232,7 +232,7 @@ def test_a_challenger_explains_by_its_own_model(admin: Any, service: Any, versio
     batch = customers(service)
     bases = set()
     service.store.split(versions[3], 0.5, "r")
-    until(lambda: service.lineup.challenger)
+    until(lambda: service.live.challenger)
     for customer in batch[:8]:
         said = admin.post("/explain", json=customer, headers=USER).json()
         gap = said["churn_probability"] - said["base_probability"]
@@ -251,16 +251,16 @@ def test_a_challenger_that_errs_fails_no_request_and_is_taken_out(
     admin: Any, service: Any, versions: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     service.store.split(versions[3], 1.0, "r")
-    until(lambda: service.lineup.challenger)
-    service.lineup.challenger.scorer = Broken(service.lineup.challenger.release)
+    until(lambda: service.live.challenger)
+    service.live.challenger.scorer = Broken(service.live.challenger.release)
     for customer in customers(service)[:5]:
         answer = admin.post("/predict", json=customer, headers=USER)
         assert (answer.status_code, answer.json()["arm"]) == (200, "champion")
-    assert service.lineup.challenger is None
+    assert service.live.challenger is None
     lines = map(json.loads, filter(lambda line: '"/predict"' in line, capfd.readouterr().err.splitlines()))
     assert {(line["arm"], line["model_version"]) for line in lines} == {("champion", versions[1])}
     until(lambda: service.store.state()["challenger"] is None)
-    until(lambda: not service.follower.lineup.challenger)
+    until(lambda: not service.reloader.live.challenger)
     last = service.store.history()[-1]
     assert (last["act"], last["version"], last["who"]) == ("abort", versions[3], "serve")
     assert last["reason"].startswith(f"{versions[3]} failed 3 requests: ArithmeticError in run")
@@ -277,11 +277,11 @@ def test_a_batch_that_the_challenger_fails_in_part_is_logged_once(
     admin: Any, service: Any, versions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.store.split(versions[3], 0.9, "r")
-    until(lambda: service.lineup.challenger)
-    challenger = service.lineup.challenger
+    until(lambda: service.live.challenger)
+    challenger = service.live.challenger
     monkeypatch.setattr(challenger, "scorer", BrokenForSome(challenger.release))
     batch = [customer | {"customer_id": f"b{i}"} for i, customer in enumerate(customers(service) * 6)]
-    wrong = next(i for i in range(500, 600) if service.lineup.model(f"b{i}") is challenger)
+    wrong = next(i for i in range(500, 600) if service.live.model(f"b{i}") is challenger)
     batch[wrong] = batch[wrong] | {"tenure": 1199.0}
     answer = admin.post("/predict/batch", json={"customers": batch}, headers=USER | {"X-Request-ID": "in-part"})
     arms = Counter(one["arm"] for one in answer.json()["predictions"])
@@ -300,7 +300,7 @@ def test_a_batch_that_the_challenger_fails_in_part_is_logged_once(
 
 def test_the_shadow_scores_behind_the_answers(admin: Any, service: Any, versions: list[str]) -> None:
     act(admin, "shadow", version=versions[3])
-    until(lambda: service.lineup.shadow)
+    until(lambda: service.live.shadow)
     batch = customers(service)
     said = admin.post("/predict/batch", json={"customers": batch}, headers=USER).json()["predictions"]
     assert {answer["model_version"] for answer in said} == {versions[1]}
@@ -331,7 +331,7 @@ def test_another_range_in_the_next_champion_s_schema_holds_for_requests(
     customer = customers(service)[0] | {"tenure": 2000.0}
     assert admin.post("/predict", json=customer, headers=USER).status_code == 422
     service.store.promote(wider, "wider")
-    until(lambda: service.lineup.champion.version == wider)
+    until(lambda: service.live.champion.version == wider)
     assert admin.post("/predict", json=customer, headers=USER).status_code == 200
     document = admin.get("/openapi.json").json()
     assert document["components"]["schemas"]["Customer"]["properties"]["tenure"]["maximum"] == 2400

@@ -112,7 +112,7 @@ def test_any_json_anywhere(client: Any, path: str, content: Any) -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_range_ends_where_the_schema_says(client: Any, customer: dict[str, Any], name: str) -> None:
-    column = client.app.state.service.lineup.champion.release.schema.column(name)
+    column = client.app.state.service.live.champion.release.schema.column(name)
     for value, status in (
         (column.low, 200),
         (column.high, 200),

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from serve.http.auth import ApiKeys
 from serve.http.middleware import HEADERS, POLICY, Rules
-from serve.http.rate_limit import ApiKeys, RateLimit
+from serve.http.rate_limit import RateLimit
 from serve.settings import Rate
 
 ANSWERS = [
@@ -138,7 +139,7 @@ def test_an_error_of_the_service_shows_nothing_of_itself(
         raise RuntimeError(f"a secret: {customer}")
 
     service = client.app.state.service
-    monkeypatch.setattr(service.lineup.champion.scorer, "run", fail)
+    monkeypatch.setattr(service.live.champion.scorer, "run", fail)
     monkeypatch.setattr(service.log, "state", fail)
     capfd.readouterr()
     answer = client.request(method, path, json=customer, headers={"X-Request-ID": "failed-1"})

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.http import rate_limit as limits
-from serve.http.rate_limit import ApiKeys, RateLimit
+from serve.http.auth import ApiKeys
+from serve.http.rate_limit import RateLimit
 from serve.settings import Rate
 
 

@@ -21,7 +21,7 @@ from serve.log.tables import predictions
 from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import ID, Prediction
 from serve.predict import batching as module
-from serve.predict.batching import GROUP, Busy, Predictor
+from serve.predict.batching import MAX_GROUP, Busy, Predictor
 from serve.predict.live import Model
 
 Customers = list[dict[str, Any]]
@@ -218,7 +218,7 @@ def test_a_full_log_is_told_to_the_whole_group_and_to_nobody_else(
     spooling: Predictor, champion: Model, customers: Customers
 ) -> None:
     spooling.log.spool.limit = 60_000  # bytes: room for 50 rows, not for 200
-    calls = [(*asked(customers, n), champion) for n in (GROUP // 2, GROUP // 2, 50)]
+    calls = [(*asked(customers, n), champion) for n in (MAX_GROUP // 2, MAX_GROUP // 2, 50)]
     *full, answers = together(spooling, *calls)
     assert [type(error) for error in full] == [LogFull, LogFull]
     assert [answer["request_id"] for answer in answers] == calls[2][1]
@@ -231,7 +231,7 @@ def test_a_batch_whose_second_part_does_not_fit_fails(
     spooling: Predictor, champion: Model, customers: Customers
 ) -> None:
     spooling.log.spool.limit = 200_000
-    (error,) = together(spooling, (*asked(customers, 2 * GROUP), champion))
+    (error,) = together(spooling, (*asked(customers, 2 * MAX_GROUP), champion))
     assert isinstance(error, LogFull)
     assert spooling.waiting == 0
 
@@ -239,7 +239,7 @@ def test_a_batch_whose_second_part_does_not_fit_fails(
 def test_above_the_bound_callers_are_sent_away_at_once(
     predictor: Predictor, champion: Model, customers: Customers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAITING", 500)
+    monkeypatch.setattr(module, "MAX_WAITING", 500)
     calls = [(*asked(customers, n), champion) for n in (300, 201, 200, 1)]
     first, busy, second, last = together(predictor, *calls)
     assert (len(first), type(busy), len(second), type(last)) == (300, Busy, 200, Busy)
@@ -276,10 +276,10 @@ def test_a_large_batch_lets_others_in_between(predictor: Predictor, champion: Mo
         return found
 
     async def both() -> list[list[Prediction]]:
-        return await asyncio.gather(ask(5 * GROUP), *(ask(1) for _ in range(3)))
+        return await asyncio.gather(ask(5 * MAX_GROUP), *(ask(1) for _ in range(3)))
 
-    assert list(map(len, run(both()))) == [5 * GROUP, 1, 1, 1]
-    assert order == [1, 1, 1, 5 * GROUP]
+    assert list(map(len, run(both()))) == [5 * MAX_GROUP, 1, 1, 1]
+    assert order == [1, 1, 1, 5 * MAX_GROUP]
 
 
 @pytest.mark.parametrize("turns", range(4))
@@ -305,6 +305,6 @@ def test_an_unseen_level_is_answered_with_a_warning_that_names_its_column(
     (given_customers, ids) = asked(customers, 2)
     given_customers[0] |= {"contract": "Ten years", "gender": "Male"}
     strange, usual = together(predictor, (given_customers, ids, champion))[0]
-    assert strange["warnings"] == ["contract: training never saw this level, so the model makes nothing of it"]
+    assert strange["warnings"] == ["contract: training never saw this level, so the model ignores it"]
     assert "Ten years" not in str(strange["warnings"])
     assert usual["warnings"] == []

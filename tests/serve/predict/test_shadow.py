@@ -18,7 +18,7 @@ from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Row
 from serve.log.writer import PredictionLog
 from serve.predict import shadow as module
-from serve.predict.batching import CARRIED, HELD, Predictor
+from serve.predict.batching import MAX_SHADOW_ROWS, SHADOW_ROWS, Predictor
 from serve.predict.live import Model
 from serve.predict.shadow import Shadow, rank_correlation
 from tests.conftest import opposite_release
@@ -111,7 +111,7 @@ class Failing(Scorer):
 def test_who_offers_never_waits_and_a_line_that_is_full_takes_no_more(
     started: Any, champion: Model, customers: list[dict[str, Any]], rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAITING", 120)
+    monkeypatch.setattr(module, "MAX_WAITING", 120)
     Slow.go.clear()
     shadow, kept = started(Model(Slow(champion.release), "shadow"))
     dropped = module.metrics.shadow_dropped._value.get()
@@ -141,7 +141,7 @@ def test_what_the_shadow_can_not_score_is_its_own_trouble(
 def test_the_end_scores_who_is_in_line(
     started: Any, model: Model, customers: list[dict[str, Any]], rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAUSE", 60)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 60)
     shadow, kept = started(model)
     shadow.offer(customers, rows)
     shadow.close()
@@ -186,7 +186,7 @@ def written(tmp_path: Path, n: int, down: bool) -> tuple[int, int, int]:
 
 
 def test_rows_are_committed_also_when_nobody_asks(tmp_path: Path) -> None:
-    assert written(tmp_path, 2 * CARRIED + 3, down=False) == (2 * CARRIED + 3, 0, 0)
+    assert written(tmp_path, 2 * SHADOW_ROWS + 3, down=False) == (2 * SHADOW_ROWS + 3, 0, 0)
 
 
 def test_while_the_database_is_down_the_spool_is_kept_for_answers(tmp_path: Path) -> None:
@@ -201,8 +201,8 @@ def test_rows_that_commits_do_not_keep_up_with_are_lost_and_counted(tmp_path: Pa
     async def carried() -> int:
         predictor = Predictor(log)
         for _ in range(3):
-            predictor.carry([()] * (HELD // 2 + 1))
+            predictor.carry([()] * (MAX_SHADOW_ROWS // 2 + 1))
         return len(predictor._carried)
 
-    assert asyncio.run(carried()) == HELD
-    assert module.metrics.shadow_dropped._value.get() - dropped == HELD // 2 + 3
+    assert asyncio.run(carried()) == MAX_SHADOW_ROWS
+    assert module.metrics.shadow_dropped._value.get() - dropped == MAX_SHADOW_ROWS // 2 + 3

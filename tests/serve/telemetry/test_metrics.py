@@ -20,10 +20,10 @@ from serve.log.spool import Spool
 from serve.log.tables import Check
 from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import ID
-from serve.predict.batching import Model, Predictor
-from serve.predict.live import Lineup
+from serve.predict.batching import Predictor
+from serve.predict.live import LiveModels, Model
 from serve.telemetry import metrics
-from serve.telemetry.check_metrics import ADDED, REASONS, VERDICTS, Checked
+from serve.telemetry.check_metrics import ADDED, REASONS, VERDICTS, CheckCollector
 from tests.conftest import ROOT
 
 FOUND: dict[str, Any] = {
@@ -143,8 +143,8 @@ def test_the_queue_is_as_long_as_the_line(log: PredictionLog, model: Model, cust
 
 
 def test_names_and_units_are_prometheus_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics.checked, "check", CHECK)
-    monkeypatch.setattr(metrics.checked, "lineup", None)
+    monkeypatch.setattr(metrics.check_collector, "check", CHECK)
+    monkeypatch.setattr(metrics.check_collector, "models", ())
     families = [f for f in text_string_to_metric_families(metrics.exposition().decode()) if f.name.startswith("churn_")]
     assert len(families) == 18 + 12
     for family in families:
@@ -193,9 +193,9 @@ def test_the_state_of_the_log_is_the_last_word_of_any_worker(tmp_path: Path) -> 
 # what the last check found
 
 
-def told(check: Check | None, lineup: Lineup | None = None) -> dict[str, float]:
-    registry, collector = CollectorRegistry(), Checked()
-    collector.check, collector.lineup = check, lineup
+def told(check: Check | None, live: LiveModels | None = None) -> dict[str, float]:
+    registry, collector = CollectorRegistry(), CheckCollector()
+    collector.check, collector.models = check, live.loaded if live else ()
     registry.register(collector)
     return exposed(generate_latest(registry).decode() or "# EOF")
 
@@ -235,13 +235,13 @@ def test_without_a_check_or_with_one_of_another_make_nothing_is_told() -> None:
 
 
 def test_the_age_of_who_answers_is_told(model: Model) -> None:
-    lineup = Lineup(model, challenger=model, added={model.version: 17.5})
-    assert told(None, lineup) == {f"{ADDED}{{arm=challenger,model_version={model.version}}}": 17.5}
-    assert told(None, Lineup(model)) == {}
+    live = LiveModels(model, challenger=model, added={model.version: 17.5})
+    assert told(None, live) == {f"{ADDED}{{arm=challenger,model_version={model.version}}}": 17.5}
+    assert told(None, LiveModels(model)) == {}
 
 
 def test_workers_that_tell_of_the_same_check_tell_it_once(tmp_path: Path) -> None:
-    see = f"import datetime; metrics.checked.check = {CHECK!r}".replace(
+    see = f"import datetime; metrics.check_collector.check = {CHECK!r}".replace(
         "Check(", "__import__('serve.log.writer').log.writer.Check("
     )
     worker(tmp_path, f"{see}; metrics.queue.set(1); metrics.exposition()")
