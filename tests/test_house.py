@@ -97,7 +97,6 @@ def test_nobody_imports_a_command() -> None:
     assert not [path for path in scripts(*FOLDERS) if any(m.endswith("__main__") for m in modules(path))]
 
 
-@pytest.mark.xfail(strict=True, reason="work in progress")
 def test_no_imports_go_round_in_a_circle() -> None:
     paths = scripts(*FOLDERS)
     graph = {path: {file_of(module) for module in modules(path)} & set(paths) - {path} for path in paths}

@@ -89,7 +89,7 @@ class Predictor:
             await asyncio.sleep(0.01)
 
     def _gather(self, seen: int) -> None:
-        """Start the next group once a turn of the event loop brought no request: those sent together are in line then."""
+        """Start the next group after a turn of the event loop without a request: those sent together are in line."""
         if seen < len(self._line) < MAX_GROUP:
             asyncio.get_running_loop().call_soon(self._gather, len(self._line))
         elif self._line:
