@@ -25,7 +25,7 @@ from churn.scores import Scored, Weights
 from churn.script import InputError
 from monitoring.ab.experiment import Experiment, running
 from monitoring.ab.sequential import Looks, Moments, compare, running_moments, variance_to_find
-from monitoring.frames import ANSWERED
+from monitoring.frames import ARMS
 from monitoring.text import plain
 from serve.releases.ledger import Act
 
@@ -146,7 +146,7 @@ class Stops(Protocol):
 def report(customers: pd.DataFrame, experiment: Experiment, profit: Profit, design: Design) -> Report:
     """`customers` as `read_customers` has them."""
     is_challenger = (customers["challenger"] == 1).to_numpy()
-    parts = {arm: customers[is_challenger == (arm == "challenger")] for arm in ANSWERED}
+    parts = {arm: customers[is_challenger == (arm == "challenger")] for arm in ARMS}
     drawn = {
         arm: resampled(part.dropna(), profit, design.resamples, [design.seed, i])
         for i, (arm, part) in enumerate(parts.items())
@@ -218,11 +218,11 @@ def still_needed(arms: tuple[Moments, Moments], design: Design) -> dict[str, int
     if not now > 0:
         return None
     times = now / variance_to_find(design.effect, tau=design.effect, alpha=design.alpha)
-    return {name: max(0, math.ceil(arm.n[-1] * (times - 1))) for name, arm in zip(ANSWERED, arms, strict=True)}
+    return {name: max(0, math.ceil(arm.n[-1] * (times - 1))) for name, arm in zip(ARMS, arms, strict=True)}
 
 
 def checks_of(arms: Mapping[str, Arm], share: float, switched: int) -> Checks:
-    n, labelled = [arms[arm].customers for arm in ANSWERED], [arms[arm].labelled for arm in ANSWERED]
+    n, labelled = [arms[arm].customers for arm in ARMS], [arms[arm].labelled for arm in ARMS]
     srm_p = p_of_shares(n, [1 - share, share])
     labels_p = p_of_ratios([labelled, [n[0] - labelled[0], n[1] - labelled[1]]])
     in_both = switched / max(1, sum(n))
@@ -253,7 +253,7 @@ def p_of_ratios(table: Sequence[Sequence[int]]) -> float:
 
 
 def verdict_of(arms: Mapping[str, Arm], checks: Checks, test: Sequential, design: Design) -> Verdict:
-    labelled, more, effect = [arms[arm].labelled for arm in ANSWERED], test.more_labelled, design.effect
+    labelled, more, effect = [arms[arm].labelled for arm in ARMS], test.more_labelled, design.effect
     if checks.problems:
         return Verdict("invalid", f"don't trust this split: {'; '.join(checks.problems)}")
     if min(labelled) < design.min_labelled:
@@ -278,7 +278,7 @@ def end_if_worse(report: Report, experiment: Experiment, store: Stops) -> bool:
         raise InputError("the split was changed while it was looked at; look again")
     if report.verdict != "worse":
         return False
-    champion, challenger = (report.arms[arm].labelled for arm in ANSWERED)
+    champion, challenger = (report.arms[arm].labelled for arm in ARMS)
     reason = f"{report.words}, of {champion} and {challenger} customers with an outcome"
     # the challenger is named, so that one that came in the meantime is not ended
     store.abort(reason, who="monitoring.ab", challenger=report.challenger)
