@@ -16,7 +16,7 @@ from churn.script import as_json
 from monitoring.ab.page import as_html, as_text
 from monitoring.ab.report import Design, p_of_ratios, p_of_shares, report
 from monitoring.ab.sequential import variance_to_find
-from monitoring.frames import ANSWERED
+from monitoring.frames import ARMS
 from tests.conftest import ROOT
 from tests.factories import START, empty_log
 from tests.monitoring.ab.experiments import EXPERIMENT, fill_experiment, read
@@ -54,10 +54,10 @@ def test_two_arms_alike_stay_undecided(engine: Engine) -> None:
     assert made.verdict == "undecided"
     assert "wait for about" in made.words
     assert made.checks.problems == []
-    more, labelled = made.sequential.more_labelled, {arm: made.arms[arm].labelled for arm in ANSWERED}
+    more, labelled = made.sequential.more_labelled, {arm: made.arms[arm].labelled for arm in ARMS}
     assert more
     spread = {arm: part["earned"].var() for arm, part in earned(read(engine)).groupby("arm")}
-    then = sum(spread[arm] / (more[arm] + labelled[arm]) for arm in ANSWERED)
+    then = sum(spread[arm] / (more[arm] + labelled[arm]) for arm in ARMS)
     assert then == pytest.approx(variance_to_find(2.0, tau=2.0, alpha=0.05), rel=1e-3)
     gained = made.differences
     assert np.isfinite([gained.roc_auc, gained.brier, gained.profit_per_customer]).all()
