@@ -7,6 +7,8 @@ from typing import Any
 
 from churn.intervals import Interval
 
+LABELS = {"roc_auc": "ROC AUC", "brier": "Brier score"}
+
 
 def shown(interval: Interval, shape: str) -> str:
     """The value and its interval, as far as there are any."""
@@ -24,7 +26,7 @@ def day_and_hour(at: datetime) -> str:
 
 def label(key: str) -> str:
     """A key in words."""
-    return key.replace("roc_auc", "ROC_AUC").replace("_", " ")
+    return LABELS.get(key, key.replace("_", " "))
 
 
 def plain(part: Any) -> Any:

@@ -145,5 +145,5 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report for programs; the findings stand beside verdict and reasons."""
-        top = plain(self)
-        return top | (top.pop("findings") or {})
+        findings = plain(self.findings) if self.findings else {}
+        return {"verdict": self.verdict, "reasons": plain(self.reasons), **findings}

@@ -12,9 +12,15 @@ from monitoring.text import day_and_hour, label, shown
 TONES = {"healthy": "good", "warn": "warn", "breach": "bad", "unknown": ""}
 HEAD = ("score", "estimated, without outcomes", "by outcomes", "minus the estimate for the same")
 SHAPES = {
-    "roc_auc": ".3f", "brier": ".3f", "churn_rate": ".1%", "profit_per_customer": ".2f", "recall": ".1%",
-    "precision": ".1%", "slope": ".2f", "intercept": ".2f",
-}  # fmt: skip
+    "roc_auc": ".3f",
+    "brier": ".3f",
+    "churn_rate": ".1%",
+    "profit_per_customer": ".2f",
+    "recall": ".1%",
+    "precision": ".1%",
+    "slope": ".2f",
+    "intercept": ".2f",
+}
 TRUST = {
     True: "its probabilities still mean what they say",
     False: "not to be trusted, because customers leave for other reasons than in training",
@@ -26,8 +32,9 @@ def as_text(report: Report) -> str:
     findings = report.findings
     lines = []
     if findings is not None:
-        scores = columns([HEAD, *performance(findings)])
-        lines = [title(findings), "", *scores, "", drift_of(findings), outcomes(findings), ""]
+        rows = performance(findings)
+        scores = [*columns([HEAD, *rows]), ""] if rows else []
+        lines = [title(findings), "", *scores, drift_of(findings), outcomes(findings), ""]
     lines += [*reasons(report), f"verdict: {report.verdict}"]
     return "".join(f"{line}\n" for line in lines)
 
@@ -62,8 +69,8 @@ def title(findings: Findings) -> str:
 
 
 def performance(findings: Findings) -> list[list[str]]:
-    """Rows: a score, estimated, realised, and the difference on the same customers."""
-    return [
+    """Rows: a score that there is, estimated, realised, and the difference on the same customers."""
+    rows = [
         [
             label(key),
             number(findings.estimated, key, shape),
@@ -72,6 +79,7 @@ def performance(findings: Findings) -> list[list[str]]:
         ]
         for key, shape in SHAPES.items()
     ]
+    return [row for row in rows if any(row[1:])]
 
 
 def number(scores: object, key: str, shape: str) -> str:
