@@ -17,6 +17,7 @@ from sqlalchemy import (
     Select,
     String,
     case,
+    select,
     type_coerce,
 )
 
@@ -44,6 +45,16 @@ def between(start: datetime, end: datetime | None = None) -> ColumnElement[bool]
 
 def flagged(prediction: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((prediction == "churn", 1), else_=0)
+
+
+def read_sent(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str | None, dict[str, Any]]]:
+    """Id of a prediction -> customer_id and the customer as it was sent, in the order of `ids`."""
+    p = predictions.c
+    sent: dict[str, tuple[str | None, dict[str, Any]]] = {}
+    for start in range(0, len(ids), IDS):
+        chosen = select(p.id, p.customer_id, p.features).where(p.id.in_(ids[start : start + IDS]))
+        sent |= {row.id: (row.customer_id, row.features) for row in connection.execute(chosen)}
+    return {name: sent[name] for name in ids}
 
 
 def read_frame(connection: Connection, statement: Select[Any]) -> pd.DataFrame:

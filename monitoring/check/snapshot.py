@@ -22,7 +22,7 @@ from churn.script import run
 from monitoring.check.findings import Window
 from monitoring.check.knobs import SnapshotKnobs
 from monitoring.check.snapshot_files import Snapshot, write_snapshot
-from monitoring.frames import ARMS, IDS, between, flagged, open_log, read_frame
+from monitoring.frames import ARMS, between, flagged, open_log, read_frame, read_sent
 from serve.log.outcomes import with_outcomes
 from serve.log.tables import predictions
 from serve.releases.store import Store
@@ -78,13 +78,8 @@ def read_sample(connection: Connection, schema: Schema, answers: pd.DataFrame, s
     """`sample` of the customers at random, as they were sent: the schema's columns, and churn_probability."""
     n = len(answers)
     chosen = np.sort(np.random.default_rng(seed).choice(n, min(sample, n), replace=False))
-    ids = answers["id"].to_numpy(object)[chosen]
-    sent: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(ids), IDS):
-        some = ids[start : start + IDS].tolist()
-        rows = connection.execute(select(predictions.c.id, predictions.c.features).where(predictions.c.id.in_(some)))
-        sent |= {row.id: row.features for row in rows}
-    customers = as_columns([sent[key] for key in ids], schema)
+    sent = read_sent(connection, answers["id"].to_numpy(object)[chosen].tolist())
+    customers = as_columns([features for _, features in sent.values()], schema)
     return customers.assign(churn_probability=answers["p"].to_numpy()[chosen])
 
 

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from churn.schema import Schema, as_text
 from churn.table import as_texts as as_cells
 from churn.table import typed
 from monitoring.check.realised import selection
 from monitoring.check.snapshot import read_customers
-from monitoring.frames import IDS
-from serve.log.tables import predictions, time_of_id
+from monitoring.frames import read_sent
+from serve.log.tables import time_of_id
 
 log = logging.getLogger("monitoring.retrain")
 
@@ -75,7 +75,7 @@ def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> p
 
     The index says who it is, also where the schema has no id, and the answer's id.
     """
-    sent = dict(_sent(connection, answers["id"].tolist())) if len(answers) else {}
+    sent = read_sent(connection, answers["id"].tolist()) if len(answers) else {}
     rows, who = [], []
     for name, churned in zip(sent, answers.get("churned", ()), strict=True):
         customer, features = sent[name]
@@ -110,17 +110,6 @@ def acceptable(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     if not is_fit.all():
         log.warning("%d of %d customers have values that the schema does not allow", (~is_fit).sum(), len(is_fit))
     return texts[is_fit]
-
-
-def _sent(connection: Connection, ids: list[str]) -> Iterator[tuple[str, tuple[str | None, dict[str, Any]]]]:
-    p = predictions.c
-    for start in range(0, len(ids), IDS):
-        some = ids[start : start + IDS]
-        found = {
-            row.id: (row.customer_id, row.features)
-            for row in connection.execute(select(p.id, p.customer_id, p.features).where(p.id.in_(some)))
-        }
-        yield from ((name, found[name]) for name in some)
 
 
 def joined(before: pd.DataFrame | None, production: pd.DataFrame, schema: Schema) -> pd.DataFrame:
