@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from churn.git import git_or_empty
 from churn.params import read_params
 from churn.script import InputError
 
@@ -254,10 +254,6 @@ def _default() -> Path:
 def _git_tags() -> dict[str, str]:
     """The commit, and whether files that git tracks differ from it."""
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_changed": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "git_commit": git_or_empty("rev-parse", "HEAD"),
+        "git_changed": str(bool(git_or_empty("status", "--porcelain", "--untracked-files=no"))).lower(),
     }
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()

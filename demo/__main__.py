@@ -14,12 +14,19 @@ from pathlib import Path
 
 from churn.script import InputError, run, write_json
 from demo.chart import draw, write_page, write_png
-from demo.play import KNOBS, Play
+from demo.play import Play
 from demo.screen import Screen
 from demo.story import as_json, closing, row
 from demo.workspace import workspace
 
 OUT = Path("demo/out")
+# what the demo sets: the simulated operator, and no second retraining while the first one's release is in the shadow
+KNOBS = {
+    "data.path": "data/raw/customers.csv",
+    "data.schema": "schemas/telco.yaml",
+    "data.options": {},
+    "monitoring.retrain.cooldown": 45,
+}
 
 
 def main() -> None:

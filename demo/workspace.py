@@ -6,7 +6,6 @@ create` makes of them; nothing in the repository is touched.
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +17,10 @@ from typing import Any
 
 import yaml
 
+from churn.git import commit, git
 from churn.params import PARAMS
 from churn.script import InputError, write_text
-from monitoring.retrain.run import called, commit, git
+from monitoring.retrain.clone import cache_folder, clone_into, identity
 
 ELSEWHERE = ("GIT_", "DVC_EXP", "MLFLOW_", "CHURN_", "PROMETHEUS_")  # variables that would lead away from here
 PATIENCE = 15  # seconds that a process has to end in
@@ -29,22 +29,19 @@ PATIENCE = 15  # seconds that a process has to end in
 @contextmanager
 def workspace(knobs: Mapping[str, Any]) -> Iterator[Path]:
     """The clone, as the current folder, with other values of those dotted knobs committed; removed in the end."""
-    cache = called([sys.executable, "-m", "dvc", "cache", "dir"], Path())
-    is_edited = git("status", "--porcelain", "--untracked-files=no", cwd=Path())
-    edited = git("stash", "create", cwd=Path()) if is_edited else ""
+    cache, author = cache_folder(), identity()
+    is_edited = git("status", "--porcelain", "--untracked-files=no")
+    edited = git("stash", "create") if is_edited else ""
     with tempfile.TemporaryDirectory(prefix="churn-demo-") as folder:
         clone = Path(folder).resolve() / "churn"
-        git("clone", "--quiet", "--shared", "--no-tags", ".", str(clone), cwd=Path())
+        clone_into(clone, cache)
         if edited:
             git("checkout", "--quiet", edited, cwd=clone)
-        if (private := Path(".dvc/config.local")).exists():
-            shutil.copy(private, clone / private)
         with environment(clone), chdir(clone):
-            called([sys.executable, "-m", "dvc", "config", "--local", "cache.dir", cache], clone)
-            turn(clone / PARAMS, knobs)
+            set_params(clone / PARAMS, knobs)
             git("switch", "--quiet", "--create", "demo", cwd=clone)
             git("add", "--update", cwd=clone)
-            commit("demo: knobs", clone)
+            commit("demo: knobs", clone, env={**author, **os.environ})
             yield clone
 
 
@@ -71,7 +68,7 @@ def environment(clone: Path) -> Iterator[None]:
         os.environ |= before
 
 
-def turn(params: Path, knobs: Mapping[str, Any]) -> None:
+def set_params(params: Path, knobs: Mapping[str, Any]) -> None:
     """Give knobs other values."""
     content = yaml.safe_load(params.read_text(encoding="utf-8"))
     for dotted, value in knobs.items():

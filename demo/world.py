@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from churn.customers import records
 from churn.schema import Schema
 from churn.scores import ResampledScores
-from stages.deploy import records
 from stages.simulate import leaving, simulate
 
 BEGINS = 2  # the month, counted from 0, in which a drift begins

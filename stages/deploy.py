@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,142 +14,25 @@ import joblib
 import numpy as np
 import onnx
 import pandas as pd
-from onnx import TensorProto, helper
 from pydantic import Field
-from skl2onnx import convert_sklearn, update_registered_converter
-from skl2onnx.algebra.onnx_ops import (
-    OnnxAdd,
-    OnnxArgMax,
-    OnnxCast,
-    OnnxConcat,
-    OnnxMatMul,
-    OnnxNeg,
-    OnnxSigmoid,
-)
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
-from skl2onnx.common.utils_sklearn import enumerate_model_names
-from sklearn.calibration import calibration_curve
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_curve
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from churn import release
-from churn.calibration import EDGE
+from churn.customers import records
+from churn.export import export
 from churn.model import AddFeatures, Calibrated, assemble, load_model
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
-from churn.schema import CUSTOMER, TARGET, Schema, read_schema
+from churn.schema import TARGET, Schema, read_schema
 from churn.scorer import Scorer
-from churn.scores import scores
 from churn.script import InputError, run
-from churn.tracking import Tracker, track
+from churn.track_release import read_inputs, track_release
+from churn.tracking import track
 
 log = logging.getLogger("deploy")
 
 TOLERANCE = 1e-6  # between the graph and the scikit-learn pipeline, on every row
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "xgboost-cpu", "skl2onnx", "onnx", "onnxruntime")
-
-
-def export(model: Pipeline) -> onnx.ModelProto:
-    """The fitted part of `model` as a graph from (n, k) numbers and (n, m) categories to (n,) churn_probability."""
-    add_features, fitted = model.named_steps["add_features"], model.named_steps["model"]
-    calibrated = isinstance(fitted, Calibrated)
-    slope, intercept = (fitted.slope, fitted.intercept) if calibrated else (None, None)
-    fitted_alone = fitted.model if calibrated else fitted
-    if "xgboost" in sys.modules:  # the model was made of it
-        _register_xgboost()
-    _register_logistic_regression()
-    widths = (len(add_features.numbers_), len(add_features.categories_))
-    types = (("numbers", FloatTensorType), ("categories", StringTensorType))
-    inputs = [(name, kind([None, width])) for (name, kind), width in zip(types, widths, strict=True) if width]
-    # divided as scikit-learn does it, for weights that nearly cancel each other make much of the last digit
-    divided = {
-        f"{name}__div": "div" for name, part in enumerate_model_names(fitted_alone) if isinstance(part, StandardScaler)
-    }
-    try:
-        converted = convert_sklearn(
-            fitted_alone,
-            name="churn",
-            initial_types=inputs,
-            options={"zipmap": False, **divided},
-            target_opset={"": 21, "ai.onnx.ml": 3},
-        )
-    except Exception as error:  # the converters raise whatever they like
-        kind, reason = type(fitted_alone[-1]).__name__, " ".join(str(error).split())[:200]
-        raise InputError(f"{kind} has no ONNX form, take it out of train.models: {reason}") from error
-    graph = converted.graph
-    constants, nodes = _churn_probability(slope, intercept)
-    graph.initializer.extend(constants)
-    graph.node.extend(nodes)
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("churn_probability", TensorProto.DOUBLE, [None]))
-    # the converter keeps them in a set, whose order changes from process to process
-    opsets = sorted(converted.opset_import, key=lambda opset: opset.domain)
-    del converted.opset_import[:]
-    converted.opset_import.extend(opsets)
-    onnx.checker.check_model(converted)
-    return converted
-
-
-def _churn_probability(slope: float | None, intercept: float | None) -> tuple[list[Any], list[Any]]:
-    """Constants and nodes from the converter's `probabilities` (n, 2) to (n,) of class 1, calibrated in double."""
-    constants = [
-        helper.make_tensor("churn_class", TensorProto.INT64, [1], [1]),
-        helper.make_tensor("churn_shape", TensorProto.INT64, [1], [-1]),
-    ]
-    nodes = [
-        helper.make_node("Gather", ["probabilities", "churn_class"], ["churn_column"], axis=1),
-        helper.make_node("Reshape", ["churn_column", "churn_shape"], ["churn_float"]),
-        helper.make_node("Cast", ["churn_float"], ["churn_raw"], to=TensorProto.DOUBLE),
-    ]
-    if slope is None:
-        nodes[-1].output[0] = "churn_probability"
-        return constants, nodes
-    values = {"low": EDGE, "high": 1 - EDGE, "one": 1.0, "slope": slope, "intercept": intercept}
-    constants += [helper.make_tensor(f"churn_{key}", TensorProto.DOUBLE, [], [value]) for key, value in values.items()]
-    steps = [
-        ("Clip", ["raw", "low", "high"], "clipped"),
-        ("Sub", ["one", "clipped"], "other"),
-        ("Div", ["clipped", "other"], "odds"),
-        ("Log", ["odds"], "logit"),
-        ("Mul", ["logit", "slope"], "stretched"),
-        ("Add", ["stretched", "intercept"], "shifted"),
-        ("Sigmoid", ["shifted"], "probability"),
-    ]
-    nodes += [helper.make_node(op, [f"churn_{name}" for name in names], [f"churn_{out}"]) for op, names, out in steps]
-    return constants, nodes
-
-
-def _register_xgboost() -> None:
-    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
-    from xgboost import XGBClassifier
-
-    options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
-    shapes = calculate_linear_classifier_output_shapes
-    update_registered_converter(XGBClassifier, "XGBoostXGBClassifier", shapes, convert_xgboost, options=options)
-
-
-def _register_logistic_regression() -> None:
-    """Sums in double, as scikit-learn has it: in float, weights that nearly cancel each other cost 1e-6 and more."""
-    update_registered_converter(
-        LogisticRegression,
-        "SklearnLinearClassifier",
-        calculate_linear_classifier_output_shapes,
-        _convert_logistic_regression,
-        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
-    )
-
-
-def _convert_logistic_regression(scope: Any, operator: Any, container: Any) -> None:
-    model, (label, probabilities) = operator.raw_operator, operator.outputs
-    version, weights = {"op_version": container.target_opset}, model.coef_.astype("float64").T
-    x = OnnxCast(operator.inputs[0], to=TensorProto.DOUBLE, **version)
-    odds = OnnxAdd(OnnxMatMul(x, weights, **version), model.intercept_.astype("float64"), **version)
-    both = OnnxConcat(OnnxSigmoid(OnnxNeg(odds, **version), **version), OnnxSigmoid(odds, **version), axis=1, **version)
-    OnnxCast(both, to=TensorProto.FLOAT, output_names=[probabilities.full_name], **version).add_to(scope, container)
-    OnnxArgMax(both, axis=1, keepdims=0, output_names=[label.full_name], **version).add_to(scope, container)
 
 
 def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -174,12 +56,6 @@ def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         chosen = [c.name for c in schema.columns if (c.type == kind or (kind == "nullable" and c.nullable))]
         rows.append(usual.assign(**{n: pd.Series([value], usual.index, train[n].dtype) for n in chosen}))
     return pd.concat(rows, ignore_index=True)
-
-
-def records(customers: pd.DataFrame) -> list[dict[str, Any]]:
-    """Customers as requests and golden lines hold them: true or false, null where missing."""
-    columns = {name: customers[name].astype(object).where(customers[name].notna(), None).tolist() for name in customers}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def prove(scorer: Scorer, model: Pipeline, customers: Mapping[str, pd.DataFrame]) -> float:
@@ -243,63 +119,6 @@ def card(
         "intended_use": intended_use,
         "limits": limits,
     }
-
-
-def tell(tracker: Tracker, card: Mapping[str, Any], folder: Path, candidates: Path, inputs: Path, train: Path) -> None:
-    """Tell MLflow of this reproduction: one run for the release and below it one for each model that was trained.
-
-    It is told here, once, and not by every `train`: importing MLflow takes longer than fitting most of the models.
-    """
-    version_ = card["model_version"]
-    with tracker.run(os.environ.get("DVC_EXP_NAME") or f"release {version_}", model_version=version_) as parent:
-        tracker.card(parent, card)
-        frame, specs = read_inputs(inputs), read_section("train.models")
-        data_set, head = tracker.data_set(frame, inputs), frame.drop(columns=TARGET).head(100)
-        out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in specs}
-        drawn = figure(frame[TARGET], {name: oof["p"] for name, oof in out_of_fold.items()})
-        tracker.client.log_figure(parent.info.run_id, drawn, "models.png", save_kwargs={"dpi": 80})
-        for name, oof in out_of_fold.items():
-            with tracker.run(name, parent, model=name) as child:
-                tracker.values(child, specs[name], by_fold(frame[TARGET].to_numpy(), oof))
-                tracker.client.log_inputs(child.info.run_id, [data_set])
-                tracker.model(child, name, candidates / name / "model.joblib", head, oof["p"].head(100))
-        pipeline = load_model(folder / release.PIPELINE)
-        sample = pd.read_parquet(train)[list(pipeline.feature_names_in_)].head(100)
-        p = pipeline.predict_proba(sample)[:, 1]
-        logged = tracker.model(parent, "release", folder, sample, p, model_version=version_)
-        tracker.register(parent, logged, version_)
-
-
-def by_fold(churned: np.ndarray, oof: pd.DataFrame) -> list[tuple[str, float, int]]:
-    """Each score of each fold, and their mean over the folds, as (name, value, fold)."""
-    parts = [(oof["fold"] == fold).to_numpy() for fold in sorted(oof["fold"].unique())]
-    folds = [scores(churned[part], oof["p"].to_numpy()[part]) for part in parts]
-    steps = [(f"fold_{key}", value, fold) for fold, found in enumerate(folds) for key, value in found.items()]
-    return steps + [(key, float(np.mean([found[key] for found in folds])), 0) for key in folds[0]]
-
-
-def figure(churned: pd.Series, p: Mapping[str, pd.Series]) -> Any:
-    """ROC curves and calibration of the models' out-of-fold probabilities, side by side."""
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(12, 5.5))
-    roc, calibration = drawn.subplots(1, 2)
-    for name, q in p.items():
-        fpr, tpr, _ = roc_curve(churned, q)
-        observed, predicted = calibration_curve(churned, q, n_bins=10, strategy="quantile")
-        roc.plot(fpr, tpr, label=name, linewidth=1)
-        calibration.plot(predicted, observed, marker="o", label=name, linewidth=1)
-    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, out-of-fold")
-    calibration.set(xlabel="predicted probability", ylabel="observed share", title="calibration, out-of-fold")
-    for axes in (roc, calibration):
-        axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-        axes.legend()
-    return drawn
-
-
-def read_inputs(path: Path) -> pd.DataFrame:
-    """The training customers' outcomes and model inputs."""
-    return pd.read_parquet(path).drop(columns=CUSTOMER, errors="ignore")
 
 
 def sample(customers: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
@@ -384,7 +203,7 @@ def main(
     rows = sum(map(len, customers.values()))
     log.info("wrote %s: version %s, the graph equals the pipeline within %.1e on %d rows", folder, sealed, gap, rows)
     whole = release.open_release(folder).card
-    track(f"release {sealed}", lambda tracker: tell(tracker, whole, folder, candidates, inputs, train))
+    track(f"release {sealed}", lambda tracker: track_release(tracker, whole, folder, candidates, inputs, train))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """validate: check data/loaded.parquet against the schema, write metrics/validate.json, data/validation.json and a page.
 
-Every mistake of the table is told at once; the files are written even then, so that the page shows what is in it.
+All mistakes of the table are reported at once; the files are written even then, so that the page shows what is in it.
 """
 
 import logging
@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from html import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,14 +18,14 @@ from pydantic import Field
 
 from churn.leakage import auc_alone
 from churn.params import read_params, read_section
+from churn.profile import column_profile, kind_of, page, rate
 from churn.schema import Column, Identifier, Schema, Share, Target, as_text, read_schema
 from churn.script import InputError, run, write_json, write_text
 from churn.table import moments, typed
 
 log = logging.getLogger("validate")
 
-QUANTILES = {"min": 0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1}
-SHOWN = 12  # bins of a number, levels of a category, entries of a list in a sentence
+MAX_LISTED = 12  # entries of a list in a sentence
 
 
 @dataclass(frozen=True)
@@ -272,7 +270,7 @@ def outliers(numbers: pd.Series, most: float) -> Iterator[str]:
     if high > low and far.mean() > most:
         yield (
             f"column '{numbers.name}': {far.sum()} of {len(numbers)} values are more than 3 quartile distances outside "
-            f"the quartiles {low:g} and {high:g}, e.g. {numbers[far].iloc[0]:g} in row {far.argmax() + 1}; are they so?"
+            f"the quartiles {low:g} and {high:g}, e.g. {numbers[far].iloc[0]:g} in row {far.argmax() + 1}; check them"
         )
 
 
@@ -296,140 +294,18 @@ def quoted(value: object) -> str:
 def listed(values: Iterable[object]) -> str:
     """'a', 'b' or 1 more"""
     words = [quoted(value) for value in values]
-    return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+    return ", ".join(words[:MAX_LISTED]) + (f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else "")
 
 
-# what is in the table
-
-
-def rate(churned: pd.Series) -> float | None:
-    """Share of churned among the known outcomes; None where there are none."""
-    return float(churned.mean()) if churned.notna().any() else None
-
-
-def kind_of(header: str, schema: Schema) -> str:
-    part = next((part for part in schema.parts if part.name == header), None)
-    if isinstance(part, Column):
-        return part.type
-    return {schema.id: "id", schema.time: "time", schema.target: "target"}[part] if part else "not read"
-
-
-def column_profile(cells: pd.Series, values: pd.Series | None, kind: str, churned: pd.Series) -> dict[str, Any]:
-    """Type, null share and distinct values of a column; then quantiles and bins, or levels, or first and last time."""
-    told: dict[str, Any] = {"type": kind, "null_share": float(cells.isna().mean()), "distinct": cells.nunique()}
-    if values is None or kind == "id" or values.isna().all():
-        return told
-    if kind == "number":
-        present = values.dropna().to_numpy()
-        # quantiles that are values of the column: nothing is made up between them, nothing overflows
-        found = np.quantile(present, list(QUANTILES.values()), method="inverted_cdf")
-        return told | dict(zip(QUANTILES, found.tolist(), strict=True)) | {"bins": bins(values, churned)}
-    if kind == "time":
-        return told | {"min": str(values.min()), "max": str(values.max())}
-    counts = sorted(cells.value_counts().to_dict().items(), key=lambda item: (-item[1], item[0]))
-    levels = [{"level": v, "count": n, "target_rate": rate(churned[cells == v])} for v, n in counts[:SHOWN]]
-    return told | {"levels": levels, "other_levels": max(0, len(counts) - SHOWN)}
-
-
-def bins(values: pd.Series, churned: pd.Series) -> list[dict[str, Any]]:
-    """SHOWN bins of equal width, or one where all values are equal; a bin holds its lower edge, the last both."""
-    low, high = float(values.min()), float(values.max())
-    steps = np.linspace(0, 1, SHOWN + 1 if low < high else 2)
-    edges = low * (1 - steps) + high * steps  # not low + width * steps: the width of a wild column overflows
-    place = pd.Series(np.searchsorted(edges[1:-1], values, side="right"), values.index).where(values.notna())
-    return [
-        {"from": a, "to": b, "count": int((place == i).sum()), "target_rate": rate(churned[place == i])}
-        for i, (a, b) in enumerate(pairwise(edges.tolist()))
-    ]
-
-
-# the page
-
-STYLE = """
-:root{color-scheme:light dark;--bar:#8fb0d8;--rate:#d9730d;--line:#8884}
-body{font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;width:100%}
-th,td{text-align:left;vertical-align:top;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--line)}
-td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.level{display:grid;grid-template-columns:minmax(6rem,14rem) 9rem 1fr;gap:.6rem;font-size:.85rem;overflow-wrap:anywhere}
-.bar{background:linear-gradient(var(--bar),var(--bar)) no-repeat}
-.error{color:#c62828}.warning{color:#b26a00}.note,small{opacity:.75}
-svg{display:block}rect{fill:var(--bar)}circle{fill:var(--rate)}li{overflow-wrap:anywhere;margin:.3rem 0}
-"""
-
-
-def page(validation: Validation, where: str) -> str:
-    """The validation as one HTML page without any other file; texts of the table are escaped."""
-    verdict = "fit for the pipeline" if validation.is_valid else "not fit for the pipeline"
-    numbers = "".join(
-        f"<tr><th scope=row>{escape(name.replace('_', ' '))}</th><td class=n>{escape(readable(name, value))}</td></tr>"
-        for name, value in validation.metrics.items()
+def as_page(validation: Validation, where: str) -> str:
+    return page(
+        is_valid=validation.is_valid,
+        schema=where,
+        metrics=validation.metrics,
+        errors=validation.errors,
+        warnings=validation.warnings,
+        profile=validation.stats["profile"],
     )
-    sentences = "".join(
-        f"<h2>{len(lines)} {word}{'' if len(lines) == 1 else 's'}</h2><ul>"
-        + "".join(f"<li class={word}>{escape(line)}</li>" for line in lines)
-        + "</ul>"
-        for word, lines in (("error", validation.errors), ("warning", validation.warnings))
-    )
-    header = "".join(f"<th scope=col>{word}</th>" for word in ("column", "type", "missing", "distinct", "values"))
-    rows = "".join(
-        f"<tr><th scope=row>{escape(name)}</th><td>{escape(told['type'])}</td><td class=n>{told['null_share']:.1%}</td>"
-        f"<td class=n>{told['distinct']}</td><td>{chart(told)}</td></tr>"
-        for name, told in validation.stats["profile"].items()
-    )
-    return (
-        "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Validation: {verdict}</title><style>{STYLE}</style>\n"
-        f"<h1>The table is {verdict}</h1><p class=note>Checked against {escape(where)}.</p>\n<table>{numbers}</table>\n"
-        f"{sentences}\n<h2>Columns</h2><p class=note>Bars are rows, dots and percentages the share of churned "
-        f"customers among them.</p>\n<table><tr>{header}</tr>\n{rows}</table></html>\n"
-    )
-
-
-def readable(name: str, value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "unknown"}[value]
-    return f"{value:.2%}" if name.endswith(("share", "rate")) else f"{value:,}"
-
-
-def chart(told: dict[str, Any]) -> str:
-    """The last cell of a column's row: a histogram with its quantiles, or a bar per level."""
-    if "bins" in told:
-        return histogram(told["bins"]) + "<small>" + ", ".join(f"{q} {told[q]:g}" for q in QUANTILES) + "</small>"
-    if "levels" in told:
-        rows = sum(level["count"] for level in told["levels"])
-        more = f"<small>and {told['other_levels']} more</small>" if told["other_levels"] else ""
-        return "".join(level_bar(level, rows) for level in told["levels"]) + more
-    return f"<small>{escape(told['min'])} to {escape(told['max'])}</small>" if "min" in told else ""
-
-
-def level_bar(level: dict[str, Any], rows: int) -> str:
-    share = level["count"] / rows
-    return (
-        f"<div class=level><span>{escape(level['level'])}</span>"
-        f"<span class=bar style='background-size:{share:.1%}'>&nbsp;</span>"
-        f"<span>{level['count']:,} rows, {_churned(level)}</span></div>"
-    )
-
-
-def histogram(parts: list[dict[str, Any]]) -> str:
-    """Bars as high as their counts, and a dot at the height of each bin's target rate (0 below, 1 above)."""
-    most, width, height = max(part["count"] for part in parts), 22, 60
-    drawn = []
-    for i, part in enumerate(parts):
-        bar = height * part["count"] / most
-        tip = f"<title>{part['from']:g} to {part['to']:g}: {part['count']:,} rows, {_churned(part)}</title>"
-        drawn.append(f"<g>{tip}<rect x={i * width} y={height - bar:.1f} width={width - 2} height={bar:.1f} />")
-        if part["target_rate"] is not None:
-            drawn.append(f"<circle cx={i * width + width / 2 - 1:g} cy={height * (1 - part['target_rate']):.1f} r=3 />")
-        drawn.append("</g>")
-    size = f"width={len(parts) * width} height={height} viewBox='-3 -3 {len(parts) * width + 6} {height + 6}'"
-    return f"<svg role=img aria-label='histogram with target rates' {size}>{''.join(drawn)}</svg>"
-
-
-def _churned(part: dict[str, Any]) -> str:
-    return "no known outcome" if part["target_rate"] is None else f"{part['target_rate']:.1%} churned"
 
 
 def main(
@@ -444,7 +320,7 @@ def main(
     validation = validate(table, schema, str(where), **read_params("validate", validate))
     write_json(metrics, validation.metrics)
     write_json(result, asdict(validation), digits=9)
-    write_text(profile, page(validation, str(where)))
+    write_text(profile, as_page(validation, str(where)))
     log.info("read %s: %d rows, %d columns; checked against %s", texts, *table.shape, where)
     if dropped := {header: why for header, why in schema.dropped.items() if header in table}:
         log.info("not read, as %s says: %s", where, ", ".join(f"{header!r} ({why})" for header, why in dropped.items()))

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 from sqlalchemy import Engine
 
+from churn.customers import frame_of
 from churn.release import REFERENCE
 from churn.scorer import Scorer
 from demo.world import sent
 from monitoring.check.findings import Window
-from monitoring.check.snapshot import as_columns
 from monitoring.check.snapshot_files import Snapshot
 from serve.log.tables import first_id
 from tests.factories import fill, prediction
@@ -26,7 +26,7 @@ def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snap
         Window(model_version=scorer.release.version, **day),
         answers,
         answers.assign(churned=(customers["churned"] == "Yes").astype("float64")),
-        as_columns(rows[:sample], scorer.release.schema).assign(churn_probability=p[:sample]),
+        frame_of(rows[:sample], scorer.release.schema, "float64").assign(churn_probability=p[:sample]),
         pd.read_parquet(scorer.release.folder / REFERENCE),
         scorer.release.card,
     )

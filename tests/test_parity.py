@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from churn.customers import records
 from churn.model import load_model
-from stages.deploy import records
 
 
 def test_the_service_says_what_the_pickled_pipeline_says(project: Path, released: Path, client: Any) -> None:

@@ -45,7 +45,6 @@ OUTSIDE = {
     "churn/__init__.py": "empty",
     "stages/__init__.py": "empty",
     "churn/intervals.py": "the reports' alone",
-    "churn/page.py": "the reports' alone",
     "churn/reasons.py": "the check's and the service's alone",
     "churn/text.py": "the commands' alone",
     "churn/draft_schema.py": "a command for people, before there is a schema to run with",
@@ -270,7 +269,19 @@ def pins(path: str) -> dict[str, str]:
 
 
 def test_the_service_imports_nothing_of_the_training() -> None:
-    names = ("features", "params", "profit", "reasons", "release", "schema", "scorer", "scores", "script", "text")
+    names = (
+        "features",
+        "git",
+        "params",
+        "profit",
+        "reasons",
+        "release",
+        "schema",
+        "scorer",
+        "scores",
+        "script",
+        "text",
+    )
     shared = {f"churn/{name}.py" for name in names}
     assert {path for path in service_files() if not path.startswith("serve/")} == shared
     assert not set(packages()) & HEAVY

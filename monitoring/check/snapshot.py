@@ -6,7 +6,6 @@ champion's reference.parquet and card.json: all that a report needs, so that it 
 """
 
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Connection, case, func, select
 
+from churn.customers import frame_of
 from churn.params import read_knobs
 from churn.release import REFERENCE, Release, open_release
 from churn.schema import Schema
@@ -79,21 +79,8 @@ def read_sample(connection: Connection, schema: Schema, answers: pd.DataFrame, s
     n = len(answers)
     chosen = np.sort(np.random.default_rng(seed).choice(n, min(sample, n), replace=False))
     sent = read_sent(connection, answers["id"].to_numpy(object)[chosen].tolist())
-    customers = as_columns([features for _, features in sent.values()], schema)
+    customers = frame_of([features for _, features in sent.values()], schema, "float64")
     return customers.assign(churn_probability=answers["p"].to_numpy()[chosen])
-
-
-def as_columns(customers: Sequence[dict[str, Any]], schema: Schema) -> pd.DataFrame:
-    """Customers as they were sent, in the schema's columns: float64 or text, null where missing."""
-    return pd.DataFrame(
-        {
-            column.name: pd.Series(
-                [customer.get(column.name) for customer in customers],
-                dtype="str" if column.type == "category" else "float64",
-            )
-            for column in schema.columns
-        }
-    )
 
 
 def snapshot(connection: Connection, release: Release, now: datetime, knobs: SnapshotKnobs) -> Snapshot:

@@ -1,46 +1,34 @@
 """When to train again, and on which customers: what the checks found, when the last retraining was, what changed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from serve.log.tables import Check
 from serve.releases.ledger import Act, last_retraining, retrainings
 
-WHO = "monitoring.retrain"
+ACTOR = "monitoring.retrain"
 CONCEPT = "concept_drift"
 
 Reasons = Literal["input_drift", "prediction_drift", "estimated_auc", "realised_auc", "concept_drift"]
 
 
-class Policy(NamedTuple):
-    """The knobs of monitoring.retrain."""
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The section monitoring.retrain of params.yaml: when to train again, on whom, and the part of the release."""
 
-    reasons: tuple[str, ...]
-    checks: int
-    cooldown: float
-    min_labels: int
-    days: float
-    customers: int
-    role: str
-    share: float
-
-
-def policy(
-    *,
-    reasons: list[Reasons],
-    checks: Annotated[int, Field(ge=1, le=100)],
-    cooldown: Annotated[float, Field(ge=0, le=3650)],
-    min_labels: Annotated[int, Field(ge=100)],
-    days: Annotated[float, Field(gt=0, le=3650)],
-    customers: Annotated[int, Field(ge=100, le=10**7)],
-    role: Literal["shadow", "challenger", "champion"],
-    share: Annotated[float, Field(gt=0, le=1)],
-) -> Policy:
-    return Policy(tuple(reasons), checks, cooldown, min_labels, days, customers, role, share)
+    reasons: list[Reasons]
+    checks: Annotated[int, Field(ge=1, le=100)]
+    cooldown: Annotated[float, Field(ge=0, le=3650)]  # days
+    min_labels: Annotated[int, Field(ge=100)]
+    days: Annotated[float, Field(gt=0, le=3650)]
+    customers: Annotated[int, Field(ge=100, le=10**7)]
+    role: Literal["shadow", "challenger", "champion"]
+    share: Annotated[float, Field(gt=0, le=1)]
 
 
 def breaches(check: Check, reasons: Sequence[str]) -> list[str]:
@@ -63,7 +51,7 @@ def why_not(checks: Sequence[Check], acts: Sequence[Act], now: datetime, policy:
     return ""
 
 
-def world_since(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None:
+def concept_changed_at(checks: Sequence[Check], acts: Sequence[Act]) -> datetime | None:
     """From when on customers tell how they leave now; None: as they always did.
 
     Where the champion's last checks found concept drift, the end of the first cohort that showed it, or the last cohort

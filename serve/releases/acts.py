@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from churn.git import git_or_empty
 from churn.release import open_release
 from churn.script import InputError
 from serve.releases import registry
 from serve.releases.gate import passed
 from serve.releases.ledger import State, additions, newest_candidate
 from serve.releases.store import Store
-from serve.releases.trace import commit_of, git
+from serve.releases.trace import commit_of
 from serve.settings import Settings
 
 log = logging.getLogger("serve.releases")
@@ -24,7 +25,7 @@ def add(store: Store, bundle: str, reason: str, commit: str) -> str:
         found = registry.pull(bundle, Path(folder)) if bundle.startswith("models:") else Path(bundle)
         made_by = commit or commit_of(found)
         version = store.add(found, reason, lineage={"commit": made_by})
-    if made_by is None and git("rev-parse", "HEAD"):
+    if made_by is None and git_or_empty("rev-parse", "HEAD"):
         log.warning("no commit's dvc.lock names %s: its answers lead to no commit; commit dvc.lock first", version)
     return version
 

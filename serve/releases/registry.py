@@ -21,7 +21,6 @@ log = logging.getLogger("serve.registry")
 
 ALIASES = ("champion", "challenger", "shadow")  # of the registry, and the store's state has them too
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<number>[0-9]+))")
-DTYPES = {"number": "float64", "boolean": "boolean", "category": "str"}  # of a schema's columns in a frame
 
 
 def installed() -> bool:
@@ -113,14 +112,12 @@ def _golden(release: Release) -> tuple[Any, Any]:
     Among them are edge rows, so every column that may be missing is missing once: MLflow's signature needs to see it.
     """
     import numpy as np
-    import pandas as pd
+
+    from churn.customers import frame_of
 
     golden = release.golden()
-    columns = {
-        column.name: pd.Series([line["customer"].get(column.name) for line in golden], dtype=DTYPES[column.type])
-        for column in release.schema.columns
-    }
-    return pd.DataFrame(columns), np.array([line["churn_probability"] for line in golden])
+    customers = frame_of([line["customer"] for line in golden], release.schema, "boolean")
+    return customers, np.array([line["churn_probability"] for line in golden])
 
 
 def pull(uri: str, folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """From an answer back to what made it: its release, the release's data, parameters and scores, and the git commit."""
 
 import json
-import subprocess
 from collections.abc import Mapping
 from hashlib import file_digest, md5
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from churn.git import git_or_empty
 from churn.release import open_release
 from churn.script import InputError
 from serve.log.database import opened
@@ -62,10 +62,10 @@ def made_of(store: Store, version: str) -> dict[str, Any]:
 def commit_of(bundle: Path) -> str | None:
     """The commit of this folder's repository whose dvc.lock names the bundle: HEAD, else the last one on any branch."""
     name = f"{directory_hash(bundle)}.dir"
-    if name in git("show", f"HEAD:{LOCK}"):
-        return git("rev-parse", "HEAD") or None
-    changed_it = git("log", "--all", "--format=%H", f"-S{name}", "--", LOCK).split()  # brought it or took it away
-    return next((commit for commit in changed_it if name in git("show", f"{commit}:{LOCK}")), None)
+    if name in git_or_empty("show", f"HEAD:{LOCK}"):
+        return git_or_empty("rev-parse", "HEAD") or None
+    changed_it = git_or_empty("log", "--all", "--format=%H", f"-S{name}", "--", LOCK).split()
+    return next((commit for commit in changed_it if name in git_or_empty("show", f"{commit}:{LOCK}")), None)
 
 
 def directory_hash(folder: Path) -> str:
@@ -78,14 +78,6 @@ def directory_hash(folder: Path) -> str:
 def md5_of(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
-
-
-def git(*words: str) -> str:
-    """What git says, empty where it says no or is not there."""
-    try:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def in_words(found: Mapping[str, Any]) -> list[str]:

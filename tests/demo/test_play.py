@@ -18,9 +18,9 @@ from demo.chart import draw, write_page, write_png
 from demo.clock import moved_id, pass_time
 from demo.screen import STEPS, Screen, bar, bars, loop
 from demo.story import Month, Recovery, Score, Side, closing, row, totals
-from demo.workspace import turn
+from demo.workspace import set_params
 from demo.world import CHANGED, WORLDS, expected_auc, month, true_auc
-from monitoring.retrain.policy import world_since
+from monitoring.retrain.policy import concept_changed_at
 from serve.log.checks import latest, record
 from serve.log.tables import outcomes, predictions, time_of_id
 from serve.releases.ledger import last_retraining, learned_until
@@ -80,7 +80,7 @@ def moments(folder: Path) -> dict[str, list[datetime]]:
             "acts": [datetime.fromisoformat(act["at"]) for act in acts],
         }
     engine.dispose()
-    read = last_retraining(acts), world_since(checks, acts), learned_until(acts, "new")
+    read = last_retraining(acts), concept_changed_at(checks, acts), learned_until(acts, "new")
     return found | {"policy": [at for at in read if at]}
 
 
@@ -230,5 +230,5 @@ def test_a_better_auc_is_no_lower_bar() -> None:
 def test_turning_a_knob_leaves_the_others(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text("a: {b: 1, c: '2024-01-01'}  # a comment\nd: {}\n")
-    turn(params, {"a.b": 2, "d": {"e": [1]}})
+    set_params(params, {"a.b": 2, "d": {"e": [1]}})
     assert yaml.safe_load(params.read_text()) == {"a": {"b": 2, "c": "2024-01-01"}, "d": {"e": [1]}}

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from churn.customers import records
 from churn.model import load_model
 from churn.read_table import read_table
 from churn.release import PIPELINE, open_release
 from churn.table import customers, named
 from serve.log.database import connect
 from serve.releases.store import Store
-from stages.deploy import records
 from tests.e2e.conftest import TELCO
 from tests.e2e.docker_engine import BASE, Engine, engine
 from tests.e2e.servers import Load, Service, logged, until

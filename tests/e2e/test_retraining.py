@@ -18,7 +18,7 @@ import yaml
 from churn.release import open_release
 from churn.scorer import Scorer
 from demo.world import month, sent, true_auc
-from monitoring.retrain.policy import WHO
+from monitoring.retrain.policy import ACTOR
 from review.verify import environment, git
 from serve.log.checks import record
 from serve.log.database import connect
@@ -136,7 +136,7 @@ def test_a_new_world_is_learned_by_one_of_two_while_an_edit_goes_on(repository: 
     assert version and (state["champion"], branch) == (repository.champion, f"retrain/{version}")
     added, shadowed = store.history()[-2:]
     assert [(act["act"], act["version"], act["who"]) for act in (added, shadowed)] == [
-        ("add", version, WHO), ("shadow", version, WHO),
+        ("add", version, ACTOR), ("shadow", version, ACTOR),
     ]  # fmt: skip
     assert shadowed["gate"]["passed"]
     lineage = added["lineage"]

@@ -18,12 +18,14 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from churn import release
+from churn.customers import records
+from churn.export import export
 from churn.model import assemble, load_model
 from churn.schema import TARGET, Schema, read_schema
 from churn.scorer import Scorer
 from churn.script import InputError, run
 from stages import deploy
-from stages.deploy import edge_customers, export, golden_customers, prove, records, sample
+from stages.deploy import edge_customers, golden_customers, prove, sample
 from stages.train import pipeline
 
 FEATURES = ["total_spent", "avg_monthly_ratio", "tenure_group", "tenure_log"]

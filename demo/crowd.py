@@ -1,0 +1,36 @@
+"""A month's customers, and how the service answered them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from churn.schema import Schema
+from demo.story import Side
+from demo.world import World, month, sent
+from stages.simulate import leaving
+
+
+@dataclass
+class Crowd:
+    """A month's customers, and what came of them."""
+
+    customers: list[dict[str, Any]]  # as they are sent
+    chance: np.ndarray
+    churned: np.ndarray
+    answered: list[dict[str, Any]]
+
+    @classmethod
+    def draw(cls, seed: int, customers: int, world: World, schema: Schema) -> "Crowd":
+        drawn = month(seed, customers, *world)
+        named = [
+            {"customer_id": name, **customer}
+            for name, customer in zip(drawn["customer_id"], sent(schema, drawn), strict=True)
+        ]
+        return cls(named, leaving(drawn, world.concept), (drawn["churned"] == "Yes").to_numpy("int64"), [])
+
+
+def side(answers: list[dict[str, Any]]) -> Side:
+    told = pd.DataFrame(answers, columns=["churn_probability", "prediction"])
+    return Side(told["churn_probability"].to_numpy(), (told["prediction"] == "churn").to_numpy("float64"))

@@ -1,0 +1,227 @@
+"""The steps of the closed loop: customers are asked about, checks run, alerts are posted, time passes."""
+
+import re
+import threading
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+from sqlalchemy import func, select
+
+from churn.params import read_knobs
+from churn.profit import Profit
+from churn.scorer import Scorer
+from churn.script import InputError
+from demo.client import Service, Watch, service, until, watch
+from demo.clock import pass_time
+from demo.crowd import Crowd, side
+from demo.screen import Screen
+from demo.story import Month, Recovery, Score, Side
+from demo.workspace import child, repro
+from demo.world import WORLDS
+from monitoring.check.findings import Report
+from monitoring.check.knobs import Limits
+from monitoring.check.now import record, snapshot_now
+from monitoring.check.report import report
+from monitoring.frames import open_log
+from serve.log.tables import predictions
+from serve.releases.store import Store
+
+CUSTOMERS = 6_000  # of a month
+A_MONTH = timedelta(days=30)
+SEED = 100
+
+
+class Steps:
+    """What happens in a month, by the real commands and services; `months`, `recovery` and `told` are what is left."""
+
+    def __init__(self, clone: Path, screen: Screen, stack: ExitStack):
+        self.clone, self.screen, self.stack = clone, screen, stack
+        self.beside = clone.parent / "aside"  # where other releases are trained
+        self.releases, self.profit = clone / "releases", read_knobs("profit", Profit)
+        self.months: list[Month] = []
+        self.crowds: list[Crowd] = []
+        self.told: dict[str, Any] = {}
+        self.pending: list[str] = []  # what happens before this month's customers are asked about
+        self.aside: Popen[bytes]
+        self.service: Service
+        self.watch: Watch
+        self.first: Scorer
+        self.recovery: Recovery
+        self.wrong: str  # the bad release
+        self.acts: list[dict[str, Any]] = []  # of the ledger, in the end
+        screen.scene.months, screen.scene.of = self.months, len(WORLDS)
+
+    @property
+    def store(self) -> Store:
+        """Read anew: the clock moves its acts."""
+        return Store(self.releases)
+
+    def begin(self) -> None:
+        self.screen.head("Before the first month: train and serve")
+        self.screen.step("train", "dvc repro")
+        # what the checks compare with takes seconds to import: while the pipeline trains
+        threading.Thread(target=import_module, args=("evidently",), daemon=True).start()
+        self.screen.say(f"dvc repro in {self.clone}: {repro(self.clone, self.trains)}")
+        version = self.store.add(Path("models/release"), "first training", "demo")
+        self.store.promote(version, "first run", "demo")
+        self.first = Scorer.open(self.store.bundle(version))
+        card = self.first.release.card
+        self.screen.say(f"release {version} ({card['model']}), test ROC AUC {card['test']['roc_auc']:.3f}")
+        self.screen.step("serve", "uvicorn serve.app:app")
+        self.service = self.stack.enter_context(service(self.clone))
+        self.watch = self.stack.enter_context(watch(self.clone))
+        self.service.wait_for(version)
+        self.beside.mkdir()
+        words, log = ("demo.aside", str(self.beside)), self.clone.parent / "aside.log"
+        self.aside = self.stack.enter_context(child(*words, cwd=self.clone, log=log))
+        self.screen.say(
+            f"it answers at {self.service.address}; monitoring.watch waits for alerts at {self.watch.address}"
+        )
+        self.show_roles()
+
+    def trains(self, line: str) -> None:
+        if found := re.search(r"[Ss]tage '(.+?)'", line):
+            self.screen.step(self.screen.scene.step, f"{self.screen.scene.words.partition(':')[0]}: {found[1]}")
+
+    def head(self, number: int, words: str) -> None:
+        self.screen.head(f"Month {number}: {words}")
+
+    def next_month(self, words: str) -> None:
+        self.pass_month()
+        self.head(len(self.months) + 1, words)
+        self.outcomes()
+
+    def pass_month(self) -> None:
+        self.screen.step("outcomes", "a month passes")
+        pass_time(self.releases, A_MONTH)
+        if len(self.months) == 1:
+            self.screen.say("a month passes: the demo moves all that is logged back by 30 days, here and below")
+
+    def outcomes(self) -> None:
+        """What became of the last month's customers, a month after they were asked about."""
+        self.screen.step("outcomes", "POST /feedback")
+        crowd = self.crowds[-1]
+        now = datetime.now(UTC).isoformat()
+        told = [
+            {"customer_id": customer["customer_id"], "churned": bool(churned), "observed_at": now}
+            for customer, churned in zip(crowd.customers, crowd.churned, strict=True)
+        ]
+        matched = self.service.tell(told)
+        self.screen.say(
+            f"POST /feedback: {matched:,} outcomes of last month's customers; {crowd.churned.mean():.1%} left"
+        )
+
+    def ask(self, n: int = CUSTOMERS) -> None:
+        """The first n of a month's customers."""
+        self.screen.step("ask", "POST /predict/batch")
+        number, world = len(self.months) + 1, WORLDS[len(self.months)]
+        self.crowds.append(Crowd.draw(SEED + number, CUSTOMERS, world, self.first.release.schema))
+        now = Month(number, n, *self.answer(n), events=self.pending)
+        self.pending = []
+        self.months.append(now)
+        if self.store.state()["shadow"]:
+            self.shadow_is_done()
+        self.screen.say(
+            f"POST /predict/batch: {n:,} customers; the simulation knows already: true ROC AUC {now.answered.auc:.3f}, "
+            f"profit {now.answered.profit:.2f} each"
+            + (f"; first release {now.without.auc:.3f}, {now.without.profit:.2f}" if self.is_retrained else "")
+        )
+
+    @property
+    def is_retrained(self) -> bool:
+        return self.store.state()["champion"] != self.first.release.version
+
+    def answer(self, n: int) -> tuple[Score, Score]:
+        """Ask about the next n customers of this month; how good is what all were told, and the first release's."""
+        crowd = self.crowds[-1]
+        done = len(crowd.answered)
+        crowd.answered += self.service.ask(crowd.customers[done : done + n])
+        told = len(crowd.answered)
+        facts = crowd.chance[:told], crowd.churned[:told], self.profit
+        sides = side(crowd.answered), self.by_the_first(crowd.customers[:told])
+        ours, first = (Score.of(each, *facts) for each in sides)
+        return ours, first
+
+    def by_the_first(self, customers: list[dict[str, Any]]) -> Side:
+        p = self.first.probabilities(customers)
+        return Side(p, (p >= self.first.release.card["threshold"]["value"]).astype("float64"))
+
+    def check(self) -> Report:
+        """What `python -m monitoring.check` does, without importing it all anew each month."""
+        self.screen.step("check", "monitoring.check")
+        checked, _ = report(snapshot_now(), self.profit, read_knobs("monitoring.report", Limits))
+        record(checked)
+        findings, now = checked.findings, self.months[-1]
+        assert findings is not None
+        estimated = findings.estimated.roc_auc if findings.estimated else None
+        realised = findings.realised.roc_auc if findings.realised else None
+        now.verdict = checked.verdict
+        # a check of the bad release says nothing of the one that answered this month
+        now.estimated = now.estimated or estimated
+        if len(self.months) > 1 and not self.months[-2].realised:
+            self.months[-2].realised = realised
+        aucs = [("estimated", now.estimated), ("last month's by outcomes", realised)]
+        self.screen.say(
+            f"monitoring.check: {checked.verdict}; "
+            + ", ".join(f"{name} {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]" for name, auc in aucs if auc),
+            "bold red" if checked.verdict == "breach" else "",
+        )
+        for reason in checked.reasons:
+            self.screen.say(f"  {reason.level}: {reason.words}")
+        return checked
+
+    def alert(self, checked: Report) -> None:
+        """A breach is an alert: what Alertmanager posts to the watch, which runs monitoring.retrain --if-needed."""
+        if checked.verdict != "breach":
+            raise InputError(f"the check says {checked.verdict} where the story has a breach: {checked.reasons}")
+        self.screen.step("alert", "POST /alerts")
+        self.screen.say("alert: POST /alerts of monitoring.watch, which runs: python -m monitoring.retrain --if-needed")
+
+        def meanwhile(line: str) -> None:
+            if "Running stage" in line and self.screen.scene.step != "retrain":
+                self.screen.step("retrain", "monitoring.retrain")
+            self.trains(line)
+
+        begin = time.monotonic()
+        status, said = self.watch.alert(checked.reasons[0].words, meanwhile)
+        for line in said:
+            self.screen.say(f"  {line}", "green" if "passes the gate" in line else "")
+        if status:
+            raise InputError(f"the retraining failed: {said or self.watch.log.read_text()[-2000:]}")
+        self.told["retraining"] = time.monotonic() - begin
+
+    def happens(self, words: str) -> None:
+        self.pending.append(words)
+
+    def show_gate(self, gate: dict[str, Any]) -> None:
+        for measured in gate["measures"]:
+            if measured["measure"] in ("roc_auc", "profit"):
+                self.screen.say(
+                    f"  gate, {gate['customers'][measured['data']]:,} customers of {measured['data']}: "
+                    f"{measured['measure'].replace('_', ' ')} {measured['candidate']:.3f}, champion "
+                    f"{measured['champion']:.3f}: {'passes' if measured['passed'] else 'does not pass'}"
+                )
+
+    def shadow_is_done(self) -> None:
+        """Until no more of the shadow's rows come: it takes its time behind the answers, and what is late would get the
+        date of the next month."""
+        seen = -1
+
+        def is_still() -> bool:
+            nonlocal seen
+            before = seen
+            with open_log() as connection:
+                seen = connection.scalar(select(func.count()).where(predictions.c.arm == "shadow")) or 0
+            time.sleep(0.5)
+            return seen == before and seen > 0
+
+        until(is_still)
+
+    def show_roles(self) -> None:
+        state = self.store.state()
+        self.screen.scene.roles = {name: state[name] or "-" for name in ("champion", "shadow", "previous")}

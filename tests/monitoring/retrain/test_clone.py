@@ -1,0 +1,62 @@
+"""The clone that a retraining works in: whose commits it makes, and what it refuses to clone."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from churn.git import git
+from churn.script import InputError
+from monitoring.retrain.clone import AUTHOR, WORK, Clone
+
+COMMIT = (
+    "-c", "user.name=t", "-c", "user.email=t@t", "-c", "core.hooksPath=/dev/null", "commit", "--quiet",
+    "--no-gpg-sign", "--allow-empty", "--message",
+)  # fmt: skip
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One with a commit, of a user whose commits need a key and a hook's consent, neither of which there is."""
+    hook = tmp_path / "home/hooks/prepare-commit-msg"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    settings = f"[commit]\ngpgSign = true\n[gpg]\nprogram = false\n[core]\nhooksPath = {hook.parent}\n"
+    (tmp_path / "home/.gitconfig").write_text(settings)
+    folder = tmp_path / "repository"
+    (folder / WORK.parent).mkdir(parents=True)
+    (folder / ".gitignore").write_text("/.dvc\n")
+    for name, value in (("HOME", str(tmp_path / "home")), ("GIT_CONFIG_NOSYSTEM", "1")):
+        monkeypatch.setenv(name, value)
+    for name in ("XDG_CONFIG_HOME", "EMAIL", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(folder)
+    for words in (("init", "--quiet"), ("add", "."), (*COMMIT, "first")):
+        subprocess.run(["git", *words], check=True)
+    return folder
+
+
+@pytest.mark.parametrize(("email", "author"), [("me@here", "me@here"), ("", f"{AUTHOR}@localhost")])
+def test_a_commit_of_the_clone_is_by_who_is_configured_here(
+    email: str, author: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if email:
+        git("config", "user.email", email, cwd=repository)
+    monkeypatch.setattr("monitoring.retrain.clone.call", lambda *_, **__: "")  # DVC, which is another test's
+    clone = Clone(0)
+    clone.add(pd.DataFrame({"a": ["1"]}), "data: a table")
+    assert git("log", "-1", "--format=%ae %s", cwd=WORK) == f"{author} data: a table"
+
+
+def test_a_repository_that_a_training_would_be_lost_in_is_refused_before(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(*COMMIT, "second", cwd=repository)
+    git("clone", "--quiet", "--depth", "1", repository.as_uri(), str(tmp_path / "shallow"), cwd=repository)
+    git("init", "--quiet", str(tmp_path / "empty"), cwd=repository)
+    for folder, words in (("shallow", "git fetch --unshallow"), ("empty", "no git repository with a commit")):
+        monkeypatch.chdir(tmp_path / folder)
+        with pytest.raises(InputError, match=words):
+            Clone(0)
