@@ -8,7 +8,6 @@ champion's reference.parquet and card.json: all that a report needs, so that it 
 import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
