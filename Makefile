@@ -35,6 +35,7 @@ demo: setup ## the closed loop in minutes, told step by step: drift, retraining,
 
 test: setup ## every test, the fast ones first
 	pytest -m "not e2e"
+	pytest -m slow
 	pytest -m e2e
 
 lint: setup ## ruff, mypy and the linters of the other files, as far as they are installed

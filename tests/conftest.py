@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
@@ -26,8 +27,27 @@ settings.load_profile("fast")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """All cores for all of the fast tests: the others start servers of their own, and few tests end sooner alone."""
-    return os.cpu_count() or 1 if config.option.markexpr == "not e2e" else 0
+    """All cores for the tests without servers; those with servers run one after the other."""
+    return 0 if is_asked_for(config, "e2e") else os.cpu_count() or 1
+
+
+def is_asked_for(config: pytest.Config, mark: str) -> bool:
+    """Whether -m asks for the tests with that mark."""
+    return mark in config.option.markexpr.replace(f"not {mark}", "")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run without e2e tests does not import them."""
+    without = config.option.markexpr and not is_asked_for(config, "e2e")
+    return True if without and collection_path == ROOT / "tests/e2e" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests are for `-m slow`, or by name: they stay out of the inner loop."""
+    if config.option.markexpr and not is_asked_for(config, "slow"):
+        slow = [item for item in items if item.get_closest_marker("slow") and not item.get_closest_marker("e2e")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
 
 
 def with_knobs(params: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
@@ -41,12 +61,29 @@ def with_knobs(params: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
+def built_once(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str, build: Callable[[Path], None]
+) -> Path:
+    """The folder `name` of this run, built by the first worker that needs it (pytest-xdist's recipe: a lock)."""
+    base = tmp_path_factory.getbasetemp()
+    root = base if worker_id == "master" else base.parent  # of all workers
+    folder, done = root / name, root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            build(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A folder in which all stages but deploy ran, with the repository's params made small; read it, do not write."""
+    return built_once(tmp_path_factory, worker_id, "project", build_project)
+
+
+def build_project(folder: Path) -> None:
     from stages import evaluate, featurize, load, preprocess, select, simulate, train
 
-    folder = tmp_path_factory.mktemp("project")
     small = {
         "data.path": str(folder / "data/raw/customers.csv"),
         "data.schema": str(folder / "schemas/telco.yaml"),
@@ -58,7 +95,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "deploy.reference": 200,
     }
     params = with_knobs(yaml.safe_load((ROOT / "params.yaml").read_text()), small)
-    (folder / "schemas").mkdir()
+    (folder / "schemas").mkdir(parents=True)
     shutil.copy(ROOT / "schemas/telco.yaml", folder / "schemas")
     shutil.copy(ROOT / "requirements.txt", folder)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
@@ -71,19 +108,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             train.main(name)
         select.main()
         evaluate.main()
-    return folder
 
 
 @pytest.fixture(scope="session")
-def released(project: Path) -> Path:
+def released(project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The project's release bundle, tracked by MLflow on SQLite in the project; models/again is its twin."""
-    from stages import deploy
 
-    with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
-        for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME"):
-            patch.delenv(name, raising=False)
-        deploy.main()
-        deploy.main(folder=Path("models/again"))
+    def build(folder: Path) -> None:
+        from stages import deploy
+
+        with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
+            for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME"):
+                patch.delenv(name, raising=False)
+            deploy.main()
+            deploy.main(folder=Path("models/again"))
+
+    built_once(tmp_path_factory, worker_id, "released", build)
     return project / "models/release"
 
 

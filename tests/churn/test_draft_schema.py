@@ -206,6 +206,7 @@ def test_a_name_is_no_other_column_s_name_or_header(headers: list[str]) -> None:
         assert name != "churned" or header == headers[0]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(), max_size=5))
 def test_any_text_is_one_line_of_yaml_that_reads_back(texts: list[str]) -> None:
     line = flow({"levels": texts})
@@ -232,6 +233,7 @@ CELL = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(
     st.lists(st.tuples(st.sampled_from(["Yes", "No", "-", "1"]), CELL, CELL, CELL), min_size=2, max_size=8),
@@ -291,6 +293,7 @@ def test_an_option_is_what_it_looks_like(text: str, read: tuple[str, Any]) -> No
     assert option(text) == read
 
 
+@pytest.mark.slow
 def test_a_missing_table_is_one_line_and_status_1(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "churn.draft_schema", "none.csv", "--target", "Churn"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -18,6 +18,9 @@ from churn.script import InputError
 from churn.tracking import CANDIDATE, REGISTERED, Tracker, flat, track
 from tests.conftest import with_knobs
 
+pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
+
+
 DOWN = "http://127.0.0.1:9"
 
 

@@ -145,6 +145,7 @@ def test_the_rank_correlation_lies_in_its_interval_also_with_ties(rows: list[tup
     assert rank_correlation(b, -a).low == pytest.approx(-result.high)
 
 
+@pytest.mark.slow
 def test_nine_intervals_in_ten_hold_the_true_rank_correlation() -> None:
     rng, true = np.random.default_rng(0), 6 / np.pi * np.arcsin(0.8 / 2)  # of normals that correlate by .8
     held = 0

@@ -71,6 +71,7 @@ def test_an_alert_asks_for_a_retraining_and_a_resolved_one_does_not(runs: Callab
     assert runs() == ["retrain"]
 
 
+@pytest.mark.slow
 def test_many_alerts_at_once_ask_once_more_at_most(runs: Callable[..., list[str]]) -> None:
     runs(check=0, seconds=0.5)
     with TestClient(create_app(Watch(0))) as client:
@@ -83,6 +84,7 @@ def test_many_alerts_at_once_ask_once_more_at_most(runs: Callable[..., list[str]
     assert runs() == ["retrain", "retrain"]
 
 
+@pytest.mark.slow
 def test_alerts_do_not_put_off_the_next_check(runs: Callable[..., list[str]]) -> None:
     runs(check=0)
     with TestClient(create_app(Watch(0.4))) as client:

@@ -40,6 +40,7 @@ def test_prometheus_and_alertmanager_take_their_configuration() -> None:
     said(installed("amtool"), "check-config", OPS / "alertmanager/alertmanager.yml")
 
 
+@pytest.mark.slow
 def test_every_alert_fires_and_keeps_silent_as_its_cases_say() -> None:
     said(installed("promtool"), "test", "rules", *TESTS)
 

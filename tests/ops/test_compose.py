@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serve.predict.service import CLOSE_SECONDS
 from tests.conftest import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "ops/compose.yaml").read_text())
@@ -108,8 +109,7 @@ def test_every_volume_and_secret_is_declared_and_used() -> None:
 
 def test_the_service_is_given_the_time_that_its_end_takes() -> None:
     graceful = int(re.search(r"UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN=(\d+)", DOCKERFILE)[1])  # type: ignore[index]
-    idle = float(re.search(r"^IDLE = ([\d.]+)", (ROOT / "serve/app.py").read_text(), re.MULTILINE)[1])  # type: ignore[index]
-    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > graceful + idle
+    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > graceful + CLOSE_SECONDS
 
 
 def test_the_proxy_lets_through_what_the_service_takes_and_leads_to_its_port() -> None:

@@ -37,6 +37,7 @@ def evaluated(churned: np.ndarray, p: np.ndarray, threshold: float = 0.4, b: int
 # intervals
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     truth = evaluated(*drawn(200_000, seed=0), b=1)
     keys = ("roc_auc", "average_precision", "brier", "log_loss", "f1", "precision", "recall", "profit_per_customer")

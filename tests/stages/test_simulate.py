@@ -190,6 +190,7 @@ def test_stayers_age_by_a_month_and_pay_their_bill(year: list[pd.DataFrame]) -> 
         assert (now["gender"] == old["gender"]).all()
 
 
+@pytest.mark.slow
 def test_leavers_are_gone_for_good_and_others_take_their_places(year: list[pd.DataFrame]) -> None:
     seen = left = pd.Index([])
     for month in year:
@@ -240,6 +241,7 @@ def inputs(customers: pd.DataFrame) -> pd.DataFrame:
     return customers[INPUTS].fillna({"total_charges": 0})
 
 
+@pytest.mark.slow
 def test_a_plain_model_comes_near_the_best(model: Pipeline, many: pd.DataFrame) -> None:
     others = many[7_043:]
     assert 0.835 < roc_auc_score(churned(others), model.predict_proba(inputs(others))[:, 1]) < 0.85
@@ -272,6 +274,7 @@ def test_concept_moves_no_input_but_costs_an_old_model_its_skill(model: Pipeline
     assert roc_auc_score(churned(changed), leaving(changed, concept=1)) > after + 0.05  # retraining has much to gain
 
 
+@pytest.mark.slow
 def test_half_the_concept_costs_half_the_skill(model: Pipeline) -> None:
     tables = [simulated(customers=30_000, concept=concept) for concept in (0, 0.5, 1)]
     auc = [roc_auc_score(churned(table), model.predict_proba(inputs(table))[:, 1]) for table in tables]
@@ -301,6 +304,7 @@ def test_the_header_is_bare(written: Callable[..., Path]) -> None:
     assert written(customers=1).read_text().splitlines()[0] == ",".join(COLUMNS)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_customers(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     in_arrow: list[int] = []  # tracemalloc does not see what Arrow holds
     plain = stage._plain

@@ -56,11 +56,13 @@ def pickled(found: Trained) -> bytes:
 # the same for everybody
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_number_of_workers_changes_no_byte(name: str, frame: pd.DataFrame, models: dict[str, Any]) -> None:
     assert pickled(trained(frame, models[name], jobs=1)) == pickled(trained(frame, models[name], jobs=2))
 
 
+@pytest.mark.slow
 def test_the_number_of_blas_threads_changes_no_byte(frame: pd.DataFrame) -> None:
     many = pd.concat([frame] * 20, ignore_index=True)  # few rows BLAS does not share out
     with threadpool_limits(1):
@@ -95,6 +97,7 @@ def test_a_held_out_customer_was_not_learned_from(frame: pd.DataFrame, logistic:
     np.testing.assert_allclose(logistic.out_of_fold["p"][held], alone.predict_proba(inputs[held])[:, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic_regression", "random_forest", "xgboost"])
 def test_a_shuffled_target_scores_like_a_coin(name: str, frame: pd.DataFrame, models: dict[str, Any]) -> None:
     shuffled = frame.assign(**{TARGET: np.random.default_rng(3).permutation(frame[TARGET])})

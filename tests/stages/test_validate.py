@@ -355,6 +355,7 @@ def test_one_broken_cell_is_one_error_that_names_its_column_and_row(data: st.Dat
     assert f" in row {row};" in line
 
 
+@pytest.mark.slow
 @SLOW
 @given(st.permutations(range(ROWS)), st.sampled_from(sorted(BREAK)), st.data())
 def test_the_order_of_rows_does_not_change_the_verdict(order: list[int], column: str, data: st.DataObject) -> None:
@@ -365,6 +366,7 @@ def test_the_order_of_rows_does_not_change_the_verdict(order: list[int], column:
     assert one.warnings == other.warnings
 
 
+@pytest.mark.slow
 @SLOW
 @given(st.lists(st.lists(st.one_of(st.none(), st.text(max_size=4)), min_size=7, max_size=7), min_size=1, max_size=5))
 def test_any_table_of_texts_gets_a_verdict(rows: list[list[str | None]]) -> None:
@@ -462,6 +464,7 @@ def test_a_dropped_column_is_told_and_no_warning(caplog: pytest.LogCaptureFixtur
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+@pytest.mark.slow
 def test_as_a_command_it_ends_with_status_1_and_no_traceback(repo: Path) -> None:
     table()[["churned"]].to_parquet("data/loaded.parquet")
     done = subprocess.run(

@@ -33,6 +33,7 @@ def command(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return lambda *arguments: command_line.main(arguments)
 
 
+@pytest.mark.slow
 def test_the_command_ends_the_split_of_a_worse_challenger_alone(
     command: Callable[..., None], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ def earned(customers: pd.DataFrame) -> pd.DataFrame:
     return customers.assign(arm=arm, earned=PROFIT.of(customers["churned"], customers["flagged"]))
 
 
+@pytest.mark.slow
 def test_a_better_challenger_gets_better_and_a_worse_one_worse(tmp_path: Path) -> None:
     for name, noise in (("better", (2.5, 0.1)), ("worse", (0.1, 2.5))):
         (tmp_path / name).mkdir()
@@ -48,6 +49,7 @@ def test_a_better_challenger_gets_better_and_a_worse_one_worse(tmp_path: Path) -
         assert made.sequential.p < DESIGN.alpha
 
 
+@pytest.mark.slow
 def test_two_arms_alike_stay_undecided(engine: Engine) -> None:
     fill_experiment(engine, 3000, (1.0, 1.0), share=0.2)
     made = report(read(engine), EXPERIMENT._replace(share=0.2), PROFIT, DESIGN)

@@ -36,6 +36,7 @@ def test_of_certain_customers_the_expected_scores_are_the_scores(rows: list[tupl
     assert scores["profit_per_customer"] == pytest.approx(PROFIT.of(churned, flagged).mean())
 
 
+@pytest.mark.slow
 def test_the_expected_scores_are_the_mean_over_the_outcomes_that_may_come() -> None:
     p, _ = customers(2_000, seed=1)
     flagged = (p >= 0.33).astype("float64")
@@ -56,6 +57,7 @@ def test_probabilities_that_mean_something_else_are_translated_by_the_reference(
     assert scores["churn_rate"] == pytest.approx(came.mean(), abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     everybody, _ = customers(200_000, seed=9)
     truth = expected(everybody, everybody > 0.33, everybody)["roc_auc"]

@@ -97,6 +97,7 @@ def test_wrong_params_are_no_breach(command: Command, elsewhere: Callable[..., P
     assert (status, "has no knob 'alfa'" in output) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_new_world_in_the_log_is_a_breach_for_people_and_programs(
     command: Command, tmp_path: Path, released: Path
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_scores_are_scikit_learn_s() -> None:
     assert scores.labelled == 800
 
 
+@pytest.mark.slow
 def test_customers_who_leave_as_promised_are_no_concept_drift() -> None:
     alarms = [concept_drift(scored(*customers(700, seed)), LIMITS).found for seed in range(40)]
     assert sum(alarms) <= 1
@@ -56,12 +57,14 @@ def test_rates_that_no_longer_hold_are_found_though_the_order_does() -> None:
     assert scores.intercept.low > 0.5
 
 
+@pytest.mark.slow
 def test_a_million_customers_cry_no_wolf_over_a_trifle() -> None:
     p, churned = customers(400_000, seed=4)
     curve = recalibration(churned * 1.0, stretch(p, 1.0, 0.1))
     assert curve.p_calibrated < 1e-6 and curve.miscalibration < 0.03
 
 
+@pytest.mark.slow
 def test_the_calibration_test_rejects_the_calibrated_as_seldom_as_it_says() -> None:
     p_values = [recalibration(churned * 1.0, p).p_calibrated for p, churned in map(sample, range(300))]
     assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.09

@@ -20,6 +20,9 @@ from monitoring.check.report import cohort_of, report, write_report
 from monitoring.check.snapshot_files import Snapshot
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # Evidently takes seconds to import
+
+
 PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
 LIMITS = replace(read_knobs("monitoring.report", Limits, ROOT / "params.yaml"), resamples=100)
 DAY = datetime(2026, 3, 1, tzinfo=UTC)

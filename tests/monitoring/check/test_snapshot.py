@@ -91,6 +91,7 @@ def test_only_what_was_known_in_time_counts(engine: Engine) -> None:
     assert read(engine, known_by=62)["churned"].fillna(-1).tolist() == [1, 1, -1]
 
 
+@pytest.mark.slow
 def test_early_leavers_do_not_bias_the_cohort(engine: Engine, release: Release) -> None:
     """A customer a quarter hour, a fifth leave soon and are known at once, the others are known after 30 days."""
     left = np.random.default_rng(1).random(5_000) < 0.2

@@ -124,6 +124,7 @@ def test_a_promotion_that_passes_the_gate_is_followed_at_once(admin: Any, servic
     until(lambda: service.live.champion.version == versions[1], 1.5)
 
 
+@pytest.mark.slow
 def test_a_promotion_that_the_gate_refuses_says_why_and_can_be_forced(
     admin: Any, service: Any, versions: list[str]
 ) -> None:

@@ -99,6 +99,7 @@ def asked(folder: Path) -> None:
     raise SystemExit(sum(not RateLimit(Rate(3, 3600), folder).wait(b"client") for _ in range(3)))
 
 
+@pytest.mark.slow
 def test_processes_count_together(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     granted = []
@@ -115,6 +116,7 @@ def asked_at_once(folder: Path) -> int:
     return sum(not limit.wait(b"client") for _ in range(2_000))
 
 
+@pytest.mark.slow
 def test_processes_that_count_at_once_grant_no_request_more(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert sum(pool.map(asked_at_once, [tmp_path] * 4, chunksize=1)) == 500

@@ -242,6 +242,7 @@ def appending(path: Path, name: str) -> None:
         spool.append([{"name": name, "id": i}, {"name": name, "id": i + 0.5}])
 
 
+@pytest.mark.slow
 def test_processes_append_side_by_side_while_one_drains(tmp_path: Path) -> None:
     spool, found = Spool(tmp_path / "spool", 10**7), []
     context = multiprocessing.get_context("spawn")

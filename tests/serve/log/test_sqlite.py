@@ -162,6 +162,7 @@ def command(folder: Path, *words: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_removes_what_is_old(tmp_path: Path) -> None:
     log = PredictionLog(f"sqlite:///{tmp_path / 'log.db'}", Spool(tmp_path / "spool.jsonl", 100_000))
     log.open()
@@ -173,6 +174,7 @@ def test_the_command_removes_what_is_old(tmp_path: Path) -> None:
     log.close()
 
 
+@pytest.mark.slow
 def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
     status, said = command(tmp_path, "prune", "--days", "400")
     assert (status, len(said.splitlines())) == (1, 1)

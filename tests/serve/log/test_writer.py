@@ -106,6 +106,7 @@ def opened(url: str, path: Path) -> str:
     return problem
 
 
+@pytest.mark.slow
 def test_processes_make_the_tables_side_by_side(url: str, tmp_path: Path, each: Each) -> None:
     path = tmp_path / "spool.jsonl"
     assert each(opened, (url, path), (url, path)) == ["", ""]
@@ -155,6 +156,7 @@ def written(url: str, path: Path, name: str) -> None:
     log.close()
 
 
+@pytest.mark.slow
 def test_processes_that_write_spool_drain_and_record_at_once_lose_and_double_nothing(
     url: str, tmp_path: Path, each: Each
 ) -> None:
@@ -294,6 +296,7 @@ def ids(count: int) -> list[str]:
     return [new_id() for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_ids_ascend_and_never_meet(each: Each) -> None:
     one, other = each(ids, (10_000,), (10_000,))
     assert one == sorted(one)

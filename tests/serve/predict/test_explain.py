@@ -95,6 +95,7 @@ def gap(explainer: Explainer, customer: Mapping[str, Any]) -> float:
     return abs(p - found["base_probability"] - sum(c["contribution"] for c in found["contributions"]))
 
 
+@pytest.mark.slow
 def test_contributions_add_up_for_every_golden_customer(explainer: Explainer, golden: list[dict[str, Any]]) -> None:
     assert len(golden) > explainer.n  # with those at the edges of the schema
     assert max(gap(explainer, customer) for customer in golden) < 1e-6
@@ -169,6 +170,7 @@ def test_crossed_shares_are_near_the_exact_ones(tmp_path: Path) -> None:
     assert mean == pytest.approx(list(expected.values()), abs=0.001)
 
 
+@pytest.mark.slow
 def test_there_and_back_halves_the_variance(explainer: Explainer, golden: list[dict[str, Any]]) -> None:
     n, k = explainer.n, len(explainer.columns)
 

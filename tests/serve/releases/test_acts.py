@@ -61,6 +61,7 @@ def command(*words: str, file_size: int = -1) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_first_release_is_added_and_promoted_at_once(store: Store, released: Path, version: str) -> None:
     assert command("add", str(released), "--promote", "--reason", "first run") == (
         0,
@@ -112,6 +113,7 @@ def test_an_empty_store_says_so(store: Store, say: Callable[..., str]) -> None:
     assert json.loads(say("list", "--json")) == []
 
 
+@pytest.mark.slow
 def test_a_split_needs_a_share(store: Store) -> None:
     status, lines = command("split", "a")
     assert (status, lines) == (
@@ -119,6 +121,7 @@ def test_a_split_needs_a_share(store: Store) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line_and_exit_status_1(store: Store, tmp_path: Path) -> None:
     assert command("promote", "nobody", "--reason", "r") == (
         1,
@@ -131,6 +134,7 @@ def test_a_mistake_is_one_line_and_exit_status_1(store: Store, tmp_path: Path) -
     assert not store.where.exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_nothing(store: Store, released: Path) -> None:
     status, (line,) = command("add", str(released), "--reason", "r", file_size=1_000)
     assert status == 1

@@ -88,6 +88,7 @@ def test_a_better_candidate_passes() -> None:
     assert judged(noisy(p, 1.5), p, table)["passed"]
 
 
+@pytest.mark.slow
 def test_the_bound_is_the_bad_end_of_the_difference() -> None:
     p, table = world(3)
     for row in judged(p, noisy(p, 0.3), table)["measures"]:
@@ -102,6 +103,7 @@ def test_a_margin_of_zero_asks_for_better() -> None:
     assert not judged(p, noisy(p, 0.1), table, margins=strict)["passed"]
 
 
+@pytest.mark.slow
 def test_a_non_inferior_candidate_seldom_fails_and_an_inferior_one_seldom_passes() -> None:
     """Over 20 worlds; a candidate exactly at the margin would pass in 5 % of them."""
     margins = {"roc_auc": 0.02, "average_precision": 1.0, "brier": 1.0, "profit": 1e9}

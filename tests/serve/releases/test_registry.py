@@ -27,6 +27,9 @@ from serve.releases.registry import ALIASES, mirror, pull, tell
 from tests.conftest import ROOT
 from tests.test_pipeline_contract import HEAVY
 
+pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
+
+
 DOWN = "http://somebody:secret@127.0.0.1:9"  # the port of `discard`: nobody listens
 Bundles = dict[str, Path]
 
@@ -70,9 +73,11 @@ def here(released: Path, elsewhere: Callable[..., Path], monkeypatch: pytest.Mon
 
 @pytest.fixture
 def client(here: Path) -> Any:
-    from mlflow import MlflowClient
+    import mlflow
 
-    return MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
+    uri = f"sqlite:///{here / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)  # by which models:/ are found
+    return mlflow.MlflowClient(uri)
 
 
 @pytest.fixture
@@ -117,6 +122,7 @@ def test_the_candidate_is_the_newest_release_or_stays(bundles: Bundles, tracker:
     assert said(tracker)[CANDIDATE] == b
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(data=st.data())
 def test_whatever_it_missed_it_says_the_state_and_then_changes_no_more(

@@ -20,6 +20,7 @@ def objects(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return Objects(f"file://{tmp_path}/bucket")
 
 
+@pytest.mark.slow
 def test_workers_that_fetch_a_bundle_at_once_all_get_it_whole(objects: Objects, released: Path) -> None:
     version, workers = open_release(released).version, 3
     together = Barrier(workers)

@@ -427,6 +427,7 @@ def test_what_lies_in_the_ledger_and_is_no_act_neither_counts_nor_leaves_a_gap(s
     assert Store(store.where).champion().name == version
 
 
+@pytest.mark.slow
 def test_people_who_act_at_once_wait_for_each_other(store: Store, released: Path, tmp_path: Path) -> None:
     versions = [store.add(released, "r"), store.add(other(released, tmp_path / "other"), "r")]
     with ThreadPoolExecutor(4) as people:

@@ -183,6 +183,7 @@ def test_a_dead_worker_s_counts_stay_and_its_state_goes(tmp_path: Path) -> None:
     assert (found["churn_log_queue{}"], found["churn_log_up{}"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_the_state_of_the_log_is_the_last_word_of_any_worker(tmp_path: Path) -> None:
     last = "from serve.telemetry import metrics as m; m.log_up.set(1); m.spool.set(0); print(m.exposition().decode())"
     first = "import subprocess, sys; metrics.log_up.set(0); metrics.spool.set(99)"
@@ -240,6 +241,7 @@ def test_the_age_of_who_answers_is_told(model: Model) -> None:
     assert told(None, LiveModels(model)) == {}
 
 
+@pytest.mark.slow
 def test_workers_that_tell_of_the_same_check_tell_it_once(tmp_path: Path) -> None:
     see = f"import datetime; metrics.check_collector.check = {CHECK!r}".replace(
         "Check(", "__import__('serve.log.writer').log.writer.Check("
