@@ -9,7 +9,6 @@ from functools import cache
 
 import orjson
 from fastapi.routing import APIRoute
-from starlette._utils import get_route_path
 from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,13 +19,13 @@ from serve.http.rate_limit import RateLimit
 from serve.log.tables import new_id
 from serve.telemetry import metrics
 from serve.telemetry.call import Call
-from serve.telemetry.logs import place, write_line
+from serve.telemetry.logs import raised_at, write_line
 
 log = logging.getLogger("serve")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 ADMIN = "/admin/"
-OPEN_PATHS = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # no key is asked for
+OPEN_PATHS = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # need no API key
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -36,12 +35,12 @@ HEADERS = [
 POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
-# the client looks a label up under a lock, in three steps
+# the Prometheus client looks a label up under a lock, in three steps
 requests, latency = cache(metrics.requests.labels), cache(metrics.latency.labels)
 
 
 class Refused(Exception):
-    """An error to answer with: its status, a sentence, and the seconds after which to try again."""
+    """A request that is answered by an error: status, kind for the log, sentence, seconds until the next try."""
 
     def __init__(self, status: int, kind: str, detail: str, retry_after: float = 0):
         super().__init__(detail)
@@ -50,8 +49,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Rules:
+    """What a request must bring, from the settings."""
+
     keys: ApiKeys
-    admin: ApiKeys  # opens the acts on releases
+    admin: ApiKeys  # these open /admin/* and all other routes
     rate: RateLimit | None
     max_body: int
 
@@ -59,8 +60,8 @@ class Rules:
 class RequestMiddleware:
     """ASGI middleware around all others; the rules are in `app.state.rules` once the service has started.
 
-    Requests of `fast_routes`, (method, path) -> route, go straight there: without the other middlewares and the search
-    for the route, which together take a fifth of a request.
+    Requests of `fast_routes`, (method, path) -> route, skip the other middlewares and the search for the route, which
+    together take a fifth of a request.
     """
 
     def __init__(self, app: ASGIApp, fast_routes: dict[tuple[str, str], APIRoute], state: State):
@@ -71,10 +72,10 @@ class RequestMiddleware:
             await self.http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.lifespan(scope, receive, send)
-        # websockets: there are none
+        # there are no websockets
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Report a start that fails for a reason a person can mend in one sentence, without a traceback."""
+        """Report a failed start that an operator can fix in one sentence, without a traceback."""
         failed: list[Message] = []
 
         async def hold(message: Message) -> None:
@@ -106,7 +107,7 @@ class RequestMiddleware:
         path = route_path(scope)
         started = False
 
-        async def answer(message: Message) -> None:
+        async def reply(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -121,20 +122,20 @@ class RequestMiddleware:
             self.admit(scope, path, by_name, rules)
             if route := self.fast_routes.get((scope["method"], path)):
                 scope["route"] = route
-                await route.app(scope, receive, answer)
+                await route.app(scope, receive, reply)
             else:
-                await self.app(scope, receive, answer)
+                await self.app(scope, receive, reply)
         except ClientDisconnect:
             call.error = "disconnected"
         except Refused as refusal:
             call.error = refusal.kind
-            await send_error(refusal, answer)
+            await send_error(refusal, reply)
         except Exception as error:
             call.error = type(error).__name__
-            log.error("failed", extra={"fields": {"request_id": call.request_id, "error": place(error)}})
+            log.error("failed", extra={"fields": {"request_id": call.request_id, "error": raised_at(error)}})
             if started:
                 raise
-            await send_error(Refused(500, "internal", "an error of the service; its log has the request id"), answer)
+            await send_error(Refused(500, "internal", "an error of the service; its log has the request id"), reply)
         finally:
             log_request(scope, call)
 
@@ -143,30 +144,36 @@ class RequestMiddleware:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > rules.max_body:
             raise too_large(rules.max_body)
-        if not asks_for_key(path):
+        if not needs_key(path):
             return
         key = headers.get(b"x-api-key", b"")
-        acts = path.startswith(ADMIN)
-        if acts and not rules.admin:
+        is_act = path.startswith(ADMIN)
+        if is_act and not rules.admin:
             raise Refused(404, "admin_off", f"{ADMIN}* is off: the service has no CHURN_ADMIN_KEY")
         is_admin = bool(rules.admin) and rules.admin.accept(key)
-        known = is_admin or (not acts and (not rules.keys or rules.keys.accept(key)))
+        is_accepted = is_admin or (not is_act and (not rules.keys or rules.keys.accept(key)))
         if rules.rate:
-            client = key if is_admin or (rules.keys and known) else str((scope.get("client") or ("",))[0]).encode()
+            client = key if is_admin or (rules.keys and is_accepted) else address_of(scope)
             if wait := rules.rate.wait(client):
                 raise Refused(429, "rate_limit", "too many requests", wait)
-        if not known:
-            which = "the admin key" if acts else "one of the keys"
+        if not is_accepted:
+            which = "the admin key" if is_act else "one of the keys"
             raise Refused(401, "api_key", f"the header X-API-Key is missing or not {which}")
 
 
 def route_path(scope: Scope) -> str:
-    """The path that the router goes by: behind a proxy, uvicorn's --root-path stands before it."""
+    """The path that the router matches: without uvicorn's --root-path, which a proxy's clients send as well."""
     path: str = scope["path"]
-    return get_route_path(scope) if scope.get("root_path") else path
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
 
 
-def asks_for_key(path: str) -> bool:
+def address_of(scope: Scope) -> bytes:
+    host, *_ = scope.get("client") or ("",)
+    return str(host).encode()
+
+
+def needs_key(path: str) -> bool:
     return path not in OPEN_PATHS and not path.startswith("/docs/")
 
 

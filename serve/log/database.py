@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from churn.script import InputError
 from serve.log.spool import FLAGS, lock
 from serve.log.tables import metadata
-from serve.telemetry.logs import place
+from serve.telemetry.logs import raised_at
 
 LOCK_SECONDS = 0.5  # for each of two locks, the service's and SQLite's own: the service stands still for as long
 ANSWER_SECONDS = 4.0  # for an answer of PostgreSQL, which itself gives up on a lock sooner
@@ -110,7 +110,7 @@ def opened(url: str) -> Iterator[Engine]:
 def first_line(error: Exception) -> str:
     """What the database said, without the statement and its values; of other errors where they come from."""
     if not isinstance(error, SQLAlchemyError | OSError):
-        return place(error)
+        return raised_at(error)
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
 
 

@@ -20,7 +20,7 @@ from serve.releases.store import Store
 from serve.settings import Settings
 from serve.telemetry import metrics
 from serve.telemetry.call import Call
-from serve.telemetry.logs import place
+from serve.telemetry.logs import raised_at
 
 log = logging.getLogger("serve")
 
@@ -121,11 +121,11 @@ class Service:
     async def _challenger_failed(self, challenger: Model, error: Exception) -> None:
         """Count the failure, which the champion makes good; end the split at MAX_FAILURES."""
         metrics.errors.labels("challenger").inc()
-        log.error("the challenger %s failed: %s", challenger.version, place(error))
+        log.error("the challenger %s failed: %s", challenger.version, raised_at(error))
         self._failures[challenger.version] += 1
         if self._failures[challenger.version] >= MAX_FAILURES and self.live.challenger is challenger:
             self.swap_models(replace(self.live, challenger=None, share=0.0))
-            reason = f"{challenger.version} failed {MAX_FAILURES} requests: {place(error)}"
+            reason = f"{challenger.version} failed {MAX_FAILURES} requests: {raised_at(error)}"
             try:
                 await asyncio.to_thread(self.store.abort, reason, "serve", challenger.version)
             except Exception as problem:

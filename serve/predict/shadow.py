@@ -12,7 +12,7 @@ import numpy as np
 from serve.log.tables import COLUMNS, Row, new_id
 from serve.predict.live import Model
 from serve.telemetry import metrics
-from serve.telemetry.logs import place
+from serve.telemetry.logs import raised_at
 
 log = logging.getLogger("serve.shadow")
 
@@ -71,7 +71,7 @@ class Shadow:
             except Exception as error:  # no answer depends on it
                 metrics.shadow_dropped.inc(len(group))
                 metrics.errors.labels("shadow").inc()
-                log.error("the shadow %s failed: %s", self.model.version, place(error))
+                log.error("the shadow %s failed: %s", self.model.version, raised_at(error))
             metrics.shadow_seconds.inc(time.thread_time() - begin)
 
     def _scored(self, group: Sequence[Scored]) -> list[Row]:

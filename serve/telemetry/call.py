@@ -1,15 +1,15 @@
-"""What becomes of one request, for its line in the log and the numbers."""
+"""One request under way: what its log line and the metrics need."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Call:
-    """One request, from its arrival to its line in the log."""
+    """One request, from its arrival to its log line."""
 
     request_id: str
-    arrived: float
-    max_body: int
+    arrived: float  # time.perf_counter()
+    max_body: int  # bytes
     model_version: str = ""
     arm: str = ""
     status: int = 0

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, without a traceback and without a customer's values."""
+"""Structured logs: one JSON object per line on stderr, without tracebacks and without customers' values."""
 
 import asyncio
 import logging
@@ -16,25 +16,25 @@ NEWLINE = orjson.OPT_APPEND_NEWLINE
 
 
 class JsonFormatter(logging.Formatter):
-    """Time, level, logger and sentence of a record, and what its `extra={"fields": {...}}` holds."""
+    """Time, level, logger and message of a record, and the fields of its `extra={"fields": {...}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"at": at, "level": record.levelname.lower(), "logger": record.name}
         try:
-            return self._text(line | self._said(record))
-        except Exception as error:  # it shall not fail what it tells of
-            return self._text(line | {"message": "a line that can't be told", "error": place(error)})
+            return self._text(line | self._fields(record))
+        except Exception as error:  # logging must not fail the code that logs
+            return self._text(line | {"message": "a record that can't be formatted", "error": raised_at(error)})
 
     @staticmethod
-    def _said(record: logging.LogRecord) -> dict[str, Any]:
-        said: dict[str, Any] = {}
+    def _fields(record: logging.LogRecord) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
         if message := record.getMessage():
-            said["message"] = message.encode(errors="backslashreplace").decode()  # a file's name may hold any byte
-        said |= getattr(record, "fields", {})
+            fields["message"] = message.encode(errors="backslashreplace").decode()  # a file's name may hold any byte
+        fields |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1]:
-            said["error"] = place(record.exc_info[1])
-        return said
+            fields["error"] = raised_at(record.exc_info[1])
+        return fields
 
     @staticmethod
     def _text(line: dict[str, Any]) -> str:
@@ -42,14 +42,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class StderrHandler(logging.Handler):
-    """Writes where requests' lines are written, so that neither cuts into the other."""
+    """Writes by the same call as the lines of requests, so that lines do not interleave."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write(self.format(record).encode() + b"\n")
 
 
 def write(content: bytes) -> None:
-    """Write to stderr; a full disk or a closed pipe behind it is no reason to fail."""
+    """Write to stderr; ignore a full disk or a closed pipe."""
     with suppress(OSError):
         os.write(STDERR, content)
 
@@ -58,9 +58,9 @@ _lines: list[bytes] = []
 
 
 def write_line(fields: dict[str, Any]) -> None:
-    """One line for a request, written at the end of this turn of the event loop with the others of that turn.
+    """Write the line of one request, together with all others of this turn of the event loop.
 
-    Not through `logging`, which takes as long as a tenth of the request.
+    `logging` would take a tenth of the request's time.
     """
     if not _lines:
         asyncio.get_running_loop().call_soon(flush)
@@ -73,8 +73,8 @@ def flush() -> None:
     _lines.clear()
 
 
-def place(error: BaseException) -> str:
-    """The error's type and where it was raised; its message may hold a customer's values."""
+def raised_at(error: BaseException) -> str:
+    """Return the error's type and the line that raised it, not its message, which may hold a customer's values."""
     where: TracebackType | None = error.__traceback__
     while where and where.tb_next:
         where = where.tb_next
@@ -85,7 +85,7 @@ def place(error: BaseException) -> str:
 
 
 def configure() -> None:
-    """Send the service's and uvicorn's logs to stderr as JSON; the service's lines stand for uvicorn's access log."""
+    """Send the service's and uvicorn's logs to stderr as JSON; the service's own lines replace uvicorn's access log."""
     handler = StderrHandler()
     handler.setFormatter(JsonFormatter())
     for name in ("serve", "uvicorn"):

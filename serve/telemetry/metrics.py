@@ -1,12 +1,12 @@
 """The numbers of GET /metrics, counted over all workers."""
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Literal
 
-from serve.telemetry.workers import is_alive, shared_folder
+from serve.telemetry.workers import is_alive, remember_process_id, shared_folder
 
-FOLDER = shared_folder()  # before the client is imported: then it chooses where numbers live
+FOLDER = shared_folder()  # before the import of the Prometheus client, which then chooses where it keeps numbers
 
 from prometheus_client import (  # noqa: E402
     CONTENT_TYPE_LATEST,
@@ -17,20 +17,17 @@ from prometheus_client import (  # noqa: E402
     Histogram,
     disable_created_metrics,
     generate_latest,
-    values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: E402
 
 from serve.telemetry.check_metrics import CheckCollector, LoadedModel  # noqa: E402
 
 if FOLDER:
-    # else the client asks the system for the process id at each number, several times a request
-    pid = [os.getpid()]
-    os.register_at_fork(after_in_child=lambda: pid.__setitem__(0, os.getpid()))
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: pid[0])
-disable_created_metrics()  # a second series for each, which several workers do not have
+    remember_process_id()
+disable_created_metrics()  # a second series for each metric, which is missing with several workers
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+LATEST: Literal["livemostrecent"] = "livemostrecent"  # of several workers, the one that set it last
 TENTHS = tuple(i / 10 for i in range(1, 11))
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -41,21 +38,21 @@ predictions = Counter("churn_predictions", "Customers scored", ["prediction", "a
 scores = Histogram("churn_probability", "Probabilities answered", ["arm"], buckets=TENTHS)
 unseen = Counter("churn_unseen_levels", "Category levels that training never saw", ["column"])
 missing = Counter("churn_missing_values", "Values that were missing", ["column"])
-queue = Gauge("churn_log_queue", "Customers that wait to be scored and logged", multiprocess_mode="livesum")
-spool = Gauge("churn_log_spool_bytes", "Bytes that wait for the log's database", multiprocess_mode="livemostrecent")
-spool_limit = Gauge("churn_log_spool_limit_bytes", "Bytes that may wait for it", multiprocess_mode="livemostrecent")
-log_up = Gauge("churn_log_up", "1 where the log's database takes rows", multiprocess_mode="livemostrecent")
+queue = Gauge("churn_log_queue", "Customers waiting to be scored and logged", multiprocess_mode="livesum")
+spool = Gauge("churn_log_spool_bytes", "Bytes waiting for the log's database", multiprocess_mode=LATEST)
+spool_limit = Gauge("churn_log_spool_limit_bytes", "Most bytes that may wait for it", multiprocess_mode=LATEST)
+log_up = Gauge("churn_log_up", "1 while the log's database accepts rows", multiprocess_mode=LATEST)
 shadow_decisions = Counter("churn_shadow_decisions", "Decisions of the shadow, beside the answer's", ["decision"])
-shadow_dropped = Counter("churn_shadow_dropped", "Customers that the shadow did not score, or whose row was not kept")
+shadow_dropped = Counter("churn_shadow_dropped", "Customers whose shadow score was not made or not logged")
 shadow_seconds = Counter("churn_shadow_seconds", "Processor time of the shadow")
-shadow_rank_correlation = Gauge("churn_shadow_rank_correlation", "Spearman's, with the last probabilities answered",
-                                multiprocess_mode="livemostrecent")  # fmt: skip
-share = Gauge("churn_challenger_share", "Share of the customers that the challenger answers",
-              multiprocess_mode="livemostrecent")  # fmt: skip
-refused = Gauge("churn_release_refused", "1 where a release that the store names can't be used",
-                multiprocess_mode="livemax")  # fmt: skip
-model = Gauge("churn_model_info", "1 for the release that is loaded", ["model_version", "arm"], "", "",
-              multiprocess_mode="livemax")  # fmt: skip
+shadow_rank_correlation = Gauge(
+    "churn_shadow_rank_correlation",
+    "Spearman's, of the shadow and the answers",
+    multiprocess_mode=LATEST,
+)
+share = Gauge("churn_challenger_share", "Share of customers answered by the challenger", multiprocess_mode=LATEST)
+refused = Gauge("churn_release_refused", "1 while a release of the ledger can't be used", multiprocess_mode="livemax")
+model = Gauge("churn_model_info", "1 for each loaded release", ["model_version", "arm"], multiprocess_mode="livemax")
 check_collector = CheckCollector()
 REGISTRY.register(check_collector)
 
@@ -85,10 +82,10 @@ def publish_models(
 def forget_dead_workers() -> None:
     """Remove the gauges of workers that have ended from the sums."""
     if FOLDER:
-        for pid in {int(file.stem.rsplit("_", 1)[1]) for file in FOLDER.glob("gauge_live*.db")}:
-            if not is_alive(pid):
-                with suppress(FileNotFoundError):  # another worker forgot it first
-                    mark_process_dead(pid)
+        for process_id in {int(file.stem.rsplit("_", 1)[1]) for file in FOLDER.glob("gauge_live*.db")}:
+            if not is_alive(process_id):
+                with suppress(FileNotFoundError):  # another worker removed it first
+                    mark_process_dead(process_id)
 
 
 def exposition() -> bytes:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from serve.telemetry import logs as jsonlog
-from serve.telemetry.logs import JsonFormatter, StderrHandler, configure, place, write_line
+from serve.telemetry.logs import JsonFormatter, StderrHandler, configure, raised_at, write_line
 
 
 def line(message: str, *args: object, **more: object) -> dict[str, object]:
@@ -47,9 +47,9 @@ class Mute:
 
 
 @pytest.mark.parametrize(("message", "fields"), [("%d", {}), ("x %s", {"n": 2**64}), ("x %s", {"m": Mute()})])
-def test_a_line_that_cannot_be_told_fails_nobody(message: str, fields: dict[str, object]) -> None:
+def test_a_record_that_can_not_be_formatted_fails_nobody(message: str, fields: dict[str, object]) -> None:
     said = line(message, "a secret", fields=fields)
-    assert (said["logger"], said["message"]) == ("serve", "a line that can't be told")
+    assert (said["logger"], said["message"]) == ("serve", "a record that can't be formatted")
     assert "secret" not in json.dumps(said)
 
 
@@ -84,7 +84,7 @@ def test_a_full_disk_behind_stderr_stops_neither_requests_nor_later_lines(
 
 
 def test_an_error_without_a_place_has_a_name() -> None:
-    assert place(KeyError("secret")) == "KeyError"
+    assert raised_at(KeyError("secret")) == "KeyError"
 
 
 def test_uvicorn_speaks_json_too_and_its_access_lines_are_off(capfd: pytest.CaptureFixture[str]) -> None:
