@@ -66,7 +66,7 @@ def draft(raw: pd.DataFrame, target: str) -> str:
     return "\n".join(
         [
             f"# Drafted from a table of {len(texts)} rows and {len(headers)} columns. Go through the marks `decide:`,",
-            '# then remove them. The README says under "Your own table" what each key means.',
+            "# then remove them. docs/own_table.md says what each key means.",
             *id_lines,
             f"target: {flow(outcome)}{comment(outcome_remark)}",
             f"missing: {flow(['', *markers])}{comment(missing_remark)}",

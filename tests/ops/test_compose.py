@@ -121,6 +121,6 @@ def test_the_proxy_lets_through_what_the_service_takes_and_leads_to_its_port() -
 
 
 def test_the_readme_names_every_address_that_is_published() -> None:
-    section = (ROOT / "README.md").read_text().partition("\n## All of it together\n")[2].partition("\n## ")[0]
+    section = (ROOT / "docs/operations.md").read_text().partition("\n## All of it together\n")[2].partition("\n## ")[0]
     ports = {port.split(":")[-2] for service in SERVICES.values() for port in service.get("ports", [])}
     assert {*re.findall(r"http://127\.0\.0\.1:(\d+)", section)} == ports
