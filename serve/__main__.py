@@ -1,4 +1,4 @@
-"""The service as a container starts it: an empty store gets the bundle, then uvicorn serves.
+"""The service as a container starts it: add the bundle to an empty store, then run uvicorn.
 
 `python -m serve BUNDLE`; uvicorn's options are in the environment: UVICORN_PORT, WEB_CONCURRENCY (workers), ...
 """
@@ -19,8 +19,8 @@ log = logging.getLogger("serve")
 
 
 def fill(settings: Settings, bundle: Path) -> None:
-    """Where no release answers yet, the bundle does; else it is not looked at."""
-    # every worker imports this module again, and the server above them needs none of it
+    """Make the bundle the champion if the store has none; else ignore it."""
+    # imported here: every worker imports this module again, and uvicorn's parent process needs none of them
     from serve.releases.acts import add, promote
     from serve.releases.store import Store
 
@@ -36,7 +36,7 @@ def fill(settings: Settings, bundle: Path) -> None:
 
 
 def made_by(bundle: Path) -> str:
-    """The commit that an image was built from, where its dvc.lock names the bundle; else empty."""
+    """Return the commit of the image if its dvc.lock names the bundle, else an empty string."""
     from serve.releases.trace import LOCK, directory_hash
 
     lock = Path(LOCK)
@@ -49,10 +49,10 @@ def leave(*_: object) -> None:
 
 
 def main() -> None:
-    # the first process of a container ignores a signal that it does not handle; uvicorn puts its own handler over it
+    # the first process of a container ignores unhandled signals; uvicorn replaces this handler by its own
     signal.signal(signal.SIGTERM, leave)
     jsonlog.configure()
-    root = logging.getLogger()  # of the libraries: what is wrong alone, and in the same form
+    root = logging.getLogger()  # libraries: warnings and errors only, in the same form
     root.handlers = logging.getLogger("serve").handlers
     root.setLevel("WARNING")
     fill(read_settings(), Path(sys.argv[1]))

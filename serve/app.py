@@ -20,7 +20,7 @@ from serve.telemetry import logs, metrics
 
 log = logging.getLogger("serve")
 
-SWITCH_SECONDS = 0.0005  # that a thread keeps the interpreter from the event loop, ten times less than usual
+SWITCH_SECONDS = 0.0005  # that a thread may hold the interpreter; a tenth of Python's default
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     log.info("ready", extra={"fields": {"release": described(service.live)}})
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
-    gc.freeze()  # what is loaded stays: no collection looks at it again
+    gc.freeze()  # loaded models live as long as the process: exclude them from collections
     reloading = asyncio.create_task(service.reload())
     yield
     reloading.cancel()

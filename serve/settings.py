@@ -1,4 +1,4 @@
-"""The service's settings: CHURN_* of the environment and files of secrets, read once."""
+"""The service's settings: CHURN_* of the environment and secret files, read once."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from churn.script import InputError
 
 MIB = 2**20
-SECRETS = Path("/run/secrets")  # where containers find theirs
+SECRETS = Path("/run/secrets")  # where containers mount secrets
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
 class Rate(NamedTuple):
-    """So many requests in so many seconds."""
+    """A number of requests in a number of seconds."""
 
     requests: int
     seconds: int
@@ -34,7 +34,7 @@ def _keys(text: object) -> object:
     if not isinstance(text, str):
         return text
     keys = tuple(filter(None, map(str.strip, text.split(","))))
-    if not keys:  # what is set to keep people out does not let all in
+    if not keys:  # a setting meant to restrict access must not open it
         raise ValueError("expected keys with commas between them")
     return keys
 
@@ -46,14 +46,12 @@ class Settings(BaseSettings):
         env_prefix="CHURN_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
-    releases: str = (
-        "releases"  # folder of deployed releases, also of the log unless told otherwise; or s3://bucket/path
-    )
+    releases: str = "releases"  # folder of deployed releases, also of the log by default; or s3://bucket/path
     log_url: str = ""  # SQLAlchemy URL of the prediction log; empty: SQLite beside the releases
     spool: Path | None = None  # file for rows while the database is down; on another disk it outlives a full one
     spool_max: Annotated[PositiveInt, Field(le=2**40)] = 64 * MIB  # bytes
-    admin_key: str = ""  # opens /admin/* and all the rest; empty: there is no /admin/*
-    api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any of them opens; none: open to all
+    admin_key: str = ""  # opens all routes and /admin/*; empty: /admin/* is off
+    api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any one is enough; none: open to all
     max_body: PositiveInt = 16 * MIB  # bytes of a request
     rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = None  # of each key, or address without keys
 
@@ -78,7 +76,7 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings; every wrong variable is one line of the InputError, which never shows a key."""
+    """Read the settings; the InputError has one line for each wrong variable and never shows a key."""
     try:
         return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)  # type: ignore[call-arg]
     except ValidationError as error:

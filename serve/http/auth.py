@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 
 class ApiKeys:
-    """Several keys are good at once, so that one can be replaced without a gap."""
+    """Several keys are valid at once, so that one can be replaced without downtime."""
 
     def __init__(self, keys: Sequence[str]):
         self.digests = [_digest(key.encode()) for key in keys]
@@ -15,9 +15,9 @@ class ApiKeys:
         return bool(self.digests)
 
     def accept(self, key: bytes) -> bool:
-        """Whether `key` is one of them, in a time that shows neither which nor how nearly."""
+        """Whether `key` is valid; the time taken shows neither which key nor how close it was."""
         digest_of_key = _digest(key)
-        # all are compared, even after the right one
+        # sum, not any: all are compared, also after a match
         return sum(hmac.compare_digest(digest_of_key, digest) for digest in self.digests) > 0
 
 

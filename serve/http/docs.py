@@ -1,4 +1,4 @@
-"""GET /docs: Swagger UI from files of an installed package, so that the page needs no other server."""
+"""GET /docs: Swagger UI from an installed package, so that the page needs no other server."""
 
 import base64
 import hashlib
@@ -10,11 +10,11 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-PACKAGE = "fastapi_swagger"  # its own plugin is not used: it knows no content security policy
+PACKAGE = "fastapi_swagger"  # only its files: its own FastAPI plugin sets no content security policy
 
 
 def add_docs(app: FastAPI) -> None:
-    """The page and its files below /docs."""
+    """Add the page and its files below /docs."""
     page = bytes(
         get_swagger_ui_html(
             openapi_url="openapi.json",
@@ -25,7 +25,7 @@ def add_docs(app: FastAPI) -> None:
             swagger_ui_parameters={"tryItOutEnabled": True, "defaultModelsExpandDepth": 0},
         ).body
     )
-    # the one script that stands in the page itself
+    # the one inline script of the page
     (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
     policy = f"default-src 'self'; script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; "

@@ -1,4 +1,4 @@
-"""A route of FastAPI without its detours: bytes to a checked model, and what comes back to bytes."""
+"""A FastAPI route on a short path: from bytes to a checked body, from the result to bytes."""
 
 from collections.abc import Awaitable, Callable
 from itertools import chain
@@ -15,16 +15,16 @@ from starlette.types import Receive, Scope, Send
 from serve.http.middleware import Refused, too_large
 from serve.telemetry.call import Call
 
-MISTAKES = 100  # of one request are named at most
-FIELDS = 10_000  # of one object; to say what is wrong with a million takes seconds, and gigabytes
-LARGE = 2**16  # bytes; less has no room for so many
+MAX_MISTAKES = 100  # that the answer names
+MAX_FIELDS = 10_000  # of one object; naming what is wrong with a million takes seconds and gigabytes
+LARGE_BODY = 2**16  # bytes; a smaller body can't hold MAX_FIELDS
 
 
 class JSONRoute(APIRoute):
-    """A route that FastAPI documents and pydantic alone checks.
+    """A route documented by FastAPI and checked by pydantic alone.
 
-    FastAPI's way from bytes to models and back costs twice the prediction. The endpoint takes what the body holds and
-    the Request, and returns what orjson writes.
+    FastAPI's way from bytes to models and back costs twice the prediction. The endpoint takes the checked body and the
+    Request, and returns what orjson can write.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any):
@@ -35,12 +35,12 @@ class JSONRoute(APIRoute):
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             call: Call = scope["call"]
             try:
-                given = validate(parse(await read_body(scope, receive, call)))
+                body = validate(parse(await read_body(scope, receive, call)))
             except ValidationError as error:
                 call.error = "validation"
                 status, answer = 422, mistakes(error)
             else:
-                status, answer = 200, orjson.dumps(await endpoint(given, Request(scope)))
+                status, answer = 200, orjson.dumps(await endpoint(body, Request(scope)))
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": answer})
@@ -71,31 +71,31 @@ def is_json(content_type: bytes) -> bool:
 
 
 def parse(body: bytes) -> Any:
-    """What the JSON holds; of a key that comes twice the last one counts.
+    """Parse JSON; of a repeated key the last value counts.
 
-    Read before it is checked: a checker that reads reports every repetition, and copies what lacks a field.
+    Parsing comes before checking: pydantic's JSON mode reports each repetition and copies faulty objects.
     """
     try:
-        given = from_json(body)
+        content = from_json(body)
     except ValueError as error:
-        raise wrong("json_invalid", f"Invalid JSON: {error}") from None
-    if len(body) > LARGE and crowded(given):
-        raise wrong("too_many_fields", f"An object has more than {FIELDS} fields")
-    return given
+        raise body_error("json_invalid", f"Invalid JSON: {error}") from None
+    if len(body) > LARGE_BODY and has_crowded_object(content):
+        raise body_error("too_many_fields", f"An object has more than {MAX_FIELDS} fields")
+    return content
 
 
-def crowded(given: Any) -> bool:
-    """Whether an object has too many fields, be it all there is or one of a list."""
-    lists = [part for part in given.values() if isinstance(part, list)] if isinstance(given, dict) else []
-    return any(isinstance(part, dict) and len(part) > FIELDS for part in chain([given], *lists))
+def has_crowded_object(content: Any) -> bool:
+    """Whether the body, or an object in one of its lists, has too many fields."""
+    lists = [part for part in content.values() if isinstance(part, list)] if isinstance(content, dict) else []
+    return any(isinstance(part, dict) and len(part) > MAX_FIELDS for part in chain([content], *lists))
 
 
-def wrong(kind: str, words: str) -> ValidationError:
-    """What is wrong with a body as a whole."""
-    return ValidationError.from_exception_data("body", [{"type": PydanticCustomError(kind, words), "input": None}])
+def body_error(kind: str, message: str) -> ValidationError:
+    """Return the error of a body as a whole."""
+    return ValidationError.from_exception_data("body", [{"type": PydanticCustomError(kind, message), "input": None}])
 
 
 def mistakes(error: ValidationError) -> bytes:
-    """What is wrong with a body, as FastAPI says it, without the values that are wrong."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MISTAKES]
-    return orjson.dumps({"detail": [{**mistake, "loc": ["body", *mistake["loc"]]} for mistake in found]})
+    """Return the errors of a body in FastAPI's form, without the wrong values."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_MISTAKES]
+    return orjson.dumps({"detail": [{**mistake, "loc": ["body", *mistake["loc"]]} for mistake in errors]})

@@ -1,4 +1,4 @@
-"""A rate limit that all workers count together."""
+"""A rate limit shared by all workers."""
 
 import fcntl
 import mmap
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from serve.settings import Rate
 
-SLOTS = 2**17  # 8 bytes each; two clients that share one by chance share a limit
+SLOTS = 2**17  # 8 bytes each; two clients in one slot by chance share a limit
 
 
 class RateLimit:
@@ -27,27 +27,27 @@ class RateLimit:
             self.due = mmap.mmap(-1, 8 * SLOTS)
         else:
             self.file = os.open(folder / "rate-limit", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.posix_fallocate(self.file, 0, 8 * SLOTS)  # a page that a full disk can't hold ends the process
+            os.posix_fallocate(self.file, 0, 8 * SLOTS)  # else a full disk kills the process at a write
             self.due = mmap.mmap(self.file, 8 * SLOTS)
 
     def wait(self, client: bytes) -> float:
-        """Seconds until `client` may ask again; 0 when it may now, which then counts."""
-        place = 8 * (int.from_bytes(blake2b(client, digest_size=8).digest()) % SLOTS)
+        """Return 0 and count the request if `client` is below its rate, else the seconds until it may try again."""
+        offset = 8 * (int.from_bytes(blake2b(client, digest_size=8).digest()) % SLOTS)
         if self.file is None:
-            return self._wait(place)
-        fcntl.lockf(self.file, fcntl.LOCK_EX, 8, place)  # other workers that count this client, for microseconds
+            return self._wait(offset)
+        fcntl.lockf(self.file, fcntl.LOCK_EX, 8, offset)  # waits microseconds, for other workers on this slot
         try:
-            return self._wait(place)
+            return self._wait(offset)
         finally:
-            fcntl.lockf(self.file, fcntl.LOCK_UN, 8, place)
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 8, offset)
 
-    def _wait(self, place: int) -> float:
+    def _wait(self, offset: int) -> float:
         now = time.monotonic()  # one clock for all processes of the machine
-        due: float = struct.unpack_from("d", self.due, place)[0]
-        if not now < due < now + 2 * self.burst:  # long past, or of the clock before the machine started anew
+        due: float = struct.unpack_from("d", self.due, offset)[0]
+        if not now < due < now + 2 * self.burst:  # long past, or left by the clock before a reboot
             due = now
         due += self.interval
-        if due - now > self.burst + 1e-6:  # sums of a rate are not exact
+        if due - now > self.burst + 1e-6:  # sums of intervals are not exact
             return due - now - self.burst
-        struct.pack_into("d", self.due, place, due)
+        struct.pack_into("d", self.due, offset, due)
         return 0.0

@@ -1,4 +1,4 @@
-"""The routes. They hold no maths and no paths; those of customers are typed by the champion's schema."""
+"""The routes, which translate exceptions into refusals; those for customers are typed by the champion's schema."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ from serve.predict.service import Service
 from serve.telemetry import metrics
 from serve.telemetry.call import Call
 
-RETRY_SECONDS = 5.0  # for a client, when the log takes no rows
+RETRY_SECONDS = 5.0  # that a client waits while the log accepts no rows
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "No valid API key"},
@@ -58,7 +58,7 @@ def add_customer_routes(app: Application, service: Service) -> None:
         except LogFull:
             raise Refused(503, "log_full", "predictions can't be logged now, so none is made", RETRY_SECONDS) from None
         except Busy:
-            raise Refused(503, "busy", "too many customers are in line", 1) from None
+            raise Refused(503, "busy", "too many customers are waiting", 1) from None
 
     async def predict(customer: Customer, request: Request) -> Prediction:  # type: ignore[valid-type]
         """The probability that one customer leaves."""
@@ -101,7 +101,7 @@ def add_customer_routes(app: Application, service: Service) -> None:
         route = JSONRoute(path, endpoint, methods=["POST"], tags=["customers"], **documented)
         app.router.routes.append(route)
         app.fast_routes["POST", path] = route
-    app.openapi_schema = None  # what /docs showed
+    app.openapi_schema = None  # built anew for /docs
 
 
 def add_routes(app: Application, service: Service, rules: Rules) -> None:

@@ -1,4 +1,4 @@
-"""The answers of a group of customers: scored together, with their rows of the log and what is counted of them."""
+"""The answers to a group of customers: scored together, with their log rows and counts."""
 
 import asyncio
 import time
@@ -19,12 +19,12 @@ from serve.telemetry import metrics
 
 P, ARM = COLUMNS.index("churn_probability"), COLUMNS.index("arm")
 
-observed = cache(metrics.scores.labels)
+labelled_scores = cache(metrics.scores.labels)
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """The customers of one request, or a part of them."""
+    """The customers of one request, or some of them."""
 
     customers: Sequence[Mapping[str, Any]]
     request_ids: Sequence[str]
@@ -35,7 +35,7 @@ class Work:
 
 @dataclass(slots=True)
 class GroupResult:
-    """For each part of a group an answer or an error; the rows of the log; what the metrics count."""
+    """An answer or an error for each part of a group; the log rows; the counts for the metrics."""
 
     answers: list[list[Prediction] | Exception] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -43,7 +43,7 @@ class GroupResult:
 
 
 def predict_group(group: list[Work]) -> GroupResult:
-    """Predict for a group; a part that makes it fail fails one."""
+    """Predict for a group; if it fails, predict for each part alone, so that only the faulty one fails."""
     result = GroupResult()
     try:
         p = score_group(group)
@@ -68,7 +68,7 @@ def predict_group(group: list[Work]) -> GroupResult:
 
 
 def score_group(group: list[Work]) -> list[list[float]]:
-    """The probabilities of each part of the group; each model scores all of them: picking its rows would cost more."""
+    """Return the probabilities of each part. Each model scores the whole group: picking its rows would cost more."""
     customers = [customer for work in group for customer in work.customers]
     inputs: dict[str, dict[str, np.ndarray]] = {}
     probabilities: dict[Model, list[float]] = {}
@@ -82,7 +82,7 @@ def score_group(group: list[Work]) -> list[list[float]]:
         end = start + len(work.customers)
         parts.append(probabilities[work.model][start:end])
         start = end
-    if not all(0 <= q <= 1 for p in parts for q in p):  # the database would refuse the row for ever
+    if not all(0 <= q <= 1 for p in parts for q in p):  # the database would refuse such a row for ever
         raise ArithmeticError("the model's output is no probability")
     return parts
 
@@ -90,7 +90,7 @@ def score_group(group: list[Work]) -> list[list[float]]:
 def prediction(
     customer: Mapping[str, Any], request_id: str, p: float, model: Model, counts: Counter[tuple[str, ...]]
 ) -> Prediction:
-    """The answer for one customer; `counts` takes what is counted of it."""
+    """Return the answer for one customer and add it to `counts`."""
     churn = p >= model.threshold
     decision, warnings = "churn" if churn else "no_churn", []
     for name, levels in model.levels.items():
@@ -116,7 +116,7 @@ def prediction(
 
 
 def log_row(customer: Mapping[str, Any], answer: Prediction, at: str, latency_ms: float) -> Row:
-    """The answer as the log's table holds it."""
+    """Return the answer as a row of the log's table."""
     return (
         new_id(),
         answer["request_id"],
@@ -137,11 +137,11 @@ def count_group(result: GroupResult) -> None:
     for key, n in result.counts.items():
         counter(*key).inc(n)
     for row in result.rows:
-        observed(row[ARM]).observe(row[P])
+        labelled_scores(row[ARM]).observe(row[P])
 
 
 @cache
 def counter(kind: str, *labels: str) -> Any:
-    """The client looks a label up under a lock."""
+    """Return a labelled counter; cached, since the Prometheus client looks labels up under a lock."""
     counters = {"unseen": metrics.unseen, "missing": metrics.missing, "predicted": metrics.predictions}
     return counters[kind].labels(*labels)

@@ -1,4 +1,4 @@
-"""Scoring and logging in groups: what arrives while one group is at work makes up the next.
+"""Scoring and logging in groups: requests that arrive during one group form the next.
 
 One row alone costs the model and the database as much as fifteen in a group, so grouping makes every answer faster
 although no request waits for a group to fill.
@@ -18,27 +18,27 @@ from serve.predict.live import Model
 from serve.predict.shadow import Shadow
 from serve.telemetry import metrics
 
-MAX_GROUP = 200  # rows that are scored and committed together at most; the event loop waits that long
-MAX_WAITING = 50_000  # rows in line; more are refused
-SHADOW_ROWS = 40  # rows of the shadow that a commit takes along, in half a millisecond, or twice as many as its own
-MAX_SHADOW_ROWS = 10_000  # rows of the shadow that wait for a commit; more are dropped
-SHADOW_SECONDS = 0.1  # between commits of the shadow's rows alone, which keep answers waiting
+MAX_GROUP = 200  # rows scored and committed together; the event loop is blocked that long
+MAX_WAITING = 50_000  # rows waiting; more are refused
+SHADOW_ROWS = 40  # shadow rows added to a commit (half a millisecond), or twice its own rows if that is more
+MAX_SHADOW_ROWS = 10_000  # shadow rows waiting for a commit; more are dropped
+SHADOW_SECONDS = 0.1  # between commits of shadow rows alone, which delay answers
 
 
 class Busy(Exception):
-    """Too many customers are in line."""
+    """Too many customers are waiting."""
 
 
 class Predictor:
-    """Turns customers into predictions that are in the log.
+    """Turns customers into logged predictions.
 
-    With a log in a file all of it happens on the event loop: a commit takes less time than handing the interpreter's
-    lock to a thread and back. A thread waits for commits to a database elsewhere.
+    With a log in a file everything runs on the event loop: a commit is faster than handing the interpreter's lock to a
+    thread and back. Commits to a database server are awaited in a thread.
     """
 
     def __init__(self, prediction_log: PredictionLog):
         self.log = prediction_log
-        self.waiting = 0  # rows that are not answered yet
+        self.waiting = 0  # rows not answered yet
         self.shadow: Shadow | None = None
         self._line: deque[Work] = deque()
         self._carried: deque[Row] = deque()
@@ -47,14 +47,14 @@ class Predictor:
     async def predict(
         self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], model: Model, arrived: float
     ) -> list[Prediction]:
-        """Predictions in order, each committed; Busy, or LogFull, when they can't be."""
+        """Return predictions in order, all committed; raise Busy or LogFull if that is impossible."""
         if self.waiting + len(customers) > MAX_WAITING:
             raise Busy
         self.waiting += len(customers)
         predictions: list[Prediction] = []
         loop = asyncio.get_running_loop()
         try:
-            for start in range(0, len(customers), MAX_GROUP):  # one part at a time, so that others come in between
+            for start in range(0, len(customers), MAX_GROUP):  # one part at a time: others get their turn
                 part = slice(start, start + MAX_GROUP)
                 done: asyncio.Future[list[Prediction]] = loop.create_future()
                 self._line.append(Work(customers[part], request_ids[part], model, arrived, done))
@@ -67,10 +67,10 @@ class Predictor:
         return predictions
 
     def carry(self, rows: Sequence[Row]) -> None:
-        """Commit rows of the shadow along with the next answers, or by themselves when there are none."""
+        """Commit shadow rows with the next answers, or alone if there are none."""
         if not self._carried:
             asyncio.get_running_loop().call_later(SHADOW_SECONDS, self._alone)
-        room = MAX_SHADOW_ROWS - len(self._carried)  # batches bring more than their commits take along
+        room = MAX_SHADOW_ROWS - len(self._carried)  # a batch brings more rows than its commits take
         self._carried.extend(rows[:room])
         metrics.shadow_dropped.inc(max(0, len(rows) - room))
 
@@ -82,7 +82,7 @@ class Predictor:
             asyncio.get_running_loop().call_later(SHADOW_SECONDS, self._alone)
 
     async def idle(self, seconds: float) -> None:
-        """Wait until nothing is left to commit, for so many seconds at most."""
+        """Wait until everything is committed, at most `seconds`."""
         end = time.monotonic() + seconds
         await asyncio.sleep(0)
         while (self._at_work or self._carried) and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Why a customer has the probability it has: sampled Shapley values of the customer's columns, from the scorer alone.
+"""Reasons for one customer's probability: sampled Shapley values of the customer's columns, from the scorer alone.
 
 For each background customer and a random order of the columns, the background customer becomes the explained one,
 column after column; what the probability changes at a column is that column's share (Strumbelj and Kononenko 2014,
@@ -18,9 +18,9 @@ import orjson
 from churn.scorer import Scorer
 from serve.payloads import Contribution
 
-BACKGROUND = 200  # customers at most: an explanation takes time and memory in proportion
-REASONS = 3
-POINT = 0.0005  # a contribution below would read "by 0.0 points"
+MAX_BACKGROUND = 200  # customers; time and memory of an explanation grow with them
+MAX_REASONS = 3
+MIN_CONTRIBUTION = 0.0005  # of a reason; less would read "by 0.0 points"
 
 
 class Explainer:
@@ -28,8 +28,8 @@ class Explainer:
 
     def __init__(self, scorer: Scorer):
         self.scorer, release = scorer, scorer.release
-        known = min(release.card["samples"]["golden"], release.card["data"]["test_customers"])
-        ordinary = release.golden()[: known : -(-known // BACKGROUND)]  # behind them are those at the schema's edges
+        n_ordinary = min(release.card["samples"]["golden"], release.card["data"]["test_customers"])
+        ordinary = release.golden()[: n_ordinary : -(-n_ordinary // MAX_BACKGROUND)]  # edge cases come last
         self.background = scorer.columns([line["customer"] for line in ordinary])
         self.n = len(ordinary)
         self.columns = list(self.background)
@@ -46,7 +46,7 @@ class Explainer:
             for i in order
             for name in [self.columns[i]]
         ]
-        reasons = [self.in_words(c) for c in contributions[:REASONS] if abs(c["contribution"]) >= POINT]
+        reasons = [self.in_words(c) for c in contributions[:MAX_REASONS] if abs(c["contribution"]) >= MIN_CONTRIBUTION]
         return {"base_probability": self.base_probability, "contributions": contributions, "reasons": reasons}
 
     def shapley(self, customer: Mapping[str, Any], seed: int) -> np.ndarray:
@@ -57,17 +57,17 @@ class Explainer:
     def walked(self, customer: Mapping[str, Any], orders: np.ndarray) -> np.ndarray:
         """(k,) mean share of each column in walks; row i of orders (m, k) is walked by background customer i modulo n.
 
-        A step on which both have the same value leads nowhere and is not scored: that is about every second one.
+        A step between equal values changes nothing and is not scored; that is about every second one.
         """
         m, k = orders.shape
         ranks = np.argsort(orders, axis=1)  # when each column changes
-        one, who = self.scorer.columns([customer]), np.arange(m) % self.n
-        differs = np.column_stack([self.background[name] != one[name] for name in self.columns])[who]
-        scored = np.ones((m, k + 1), dtype=bool)  # the start, and what steps lead to
+        one, walkers = self.scorer.columns([customer]), np.arange(m) % self.n
+        differs = np.column_stack([self.background[name] != one[name] for name in self.columns])[walkers]
+        scored = np.ones((m, k + 1), dtype=bool)  # the start, and each step that changes a value
         scored[:, 1:] = np.take_along_axis(differs, orders, axis=1)
         walk, step = np.nonzero(scored)
         mixed = {
-            name: np.where(ranks[walk, j] < step, one[name], self.background[name][who[walk]])
+            name: np.where(ranks[walk, j] < step, one[name], self.background[name][walkers[walk]])
             for j, name in enumerate(self.columns)
         }
         p = self.scorer.score(mixed)[np.cumsum(scored) - 1].reshape(m, k + 1)
@@ -91,5 +91,5 @@ class Explainer:
 
 
 def seed_of(values: Mapping[str, Any]) -> int:
-    """A seed made of the customer's values."""
+    """Return a seed derived from the customer's values."""
     return int.from_bytes(blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=8).digest())

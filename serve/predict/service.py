@@ -1,5 +1,5 @@
-"""Which model answers which customer: the live models, swapped when the store's state changes, and a challenger that
-fails replaced by the champion. Knows no HTTP."""
+"""Which model answers which customer. Models are reloaded when the store's state changes; the champion stands in for a
+failing challenger. Nothing here knows HTTP."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger("serve")
 
 RETRY_SECONDS = 5.0  # after the store could not be read
 MAX_FAILURES = 3  # requests that a challenger may fail in one worker
-CLOSE_SECONDS = 2.0  # that the end of the service waits for the last rows of the shadow
+CLOSE_SECONDS = 2.0  # that shutdown waits for the shadow's last rows
 
 
 class Service:
@@ -60,7 +60,7 @@ class Service:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def swap_models(self, live: LiveModels) -> None:
-        """Answer by these from now on; a request that is under way is finished by the models it began with."""
+        """Use these models from now on; a request under way finishes with those it began with."""
         before, self.live = self.live, live
         metrics.publish_models(before.loaded, live.loaded, live.share, live.problem)
         if before.champion.release.schema != live.champion.release.schema:
@@ -81,7 +81,7 @@ class Service:
     async def predict(
         self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], call: Call, live: LiveModels
     ) -> list[Prediction]:
-        """Answers in order, each by the model of its customer's arm; LogFull or Busy when they can't be given."""
+        """Return answers in order, each by the model of the customer's arm; raise LogFull or Busy if none can be."""
         if len(customers) == 1 or not live.challenger:
             model = live.model(customers[0][ID])
             call.model_version, call.arm = model.version, model.arm
@@ -93,7 +93,7 @@ class Service:
         answers: dict[int, Prediction] = {}
         for model in involved:
             places = [i for i, its in enumerate(models) if its is model]
-            for start in range(0, len(places), MAX_GROUP):  # what is committed of a part is committed of the whole part
+            for start in range(0, len(places), MAX_GROUP):  # a group is committed whole or not at all
                 some = places[start : start + MAX_GROUP]
                 part = [customers[i] for i in some], [request_ids[i] for i in some]
                 answers |= zip(some, await self._predict(*part, model, call, live), strict=True)
@@ -119,7 +119,7 @@ class Service:
         return await self._predict(customers, request_ids, live.champion, call, live)
 
     async def _challenger_failed(self, challenger: Model, error: Exception) -> None:
-        """Count the failure, which the champion makes good; end the split at MAX_FAILURES."""
+        """Count the failure (the champion answers instead); end the split after MAX_FAILURES."""
         metrics.errors.labels("challenger").inc()
         log.error("the challenger %s failed: %s", challenger.version, raised_at(error))
         self._failures[challenger.version] += 1

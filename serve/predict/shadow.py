@@ -1,4 +1,4 @@
-"""The shadow: a release that scores customers after another one has answered them, in a thread of its own."""
+"""The shadow: a release that scores already answered customers, in its own thread."""
 
 import logging
 import threading
@@ -16,11 +16,11 @@ from serve.telemetry.logs import raised_at
 
 log = logging.getLogger("serve.shadow")
 
-MAX_WAITING = 10_000  # customers; more are not scored
-MAX_GROUP = 500  # customers that are scored together
-PAUSE_SECONDS = 0.2  # between looks at the line
-MAX_PAIRS = 2_000  # of probabilities, for the rank correlation
-CLOSE_SECONDS = 2.0  # that the service's end waits for the shadow
+MAX_WAITING = 10_000  # customers waiting; more are not scored
+MAX_GROUP = 500  # customers scored together
+PAUSE_SECONDS = 0.2  # between looks at the waiting customers
+MAX_PAIRS = 2_000  # of probabilities in the rank correlation
+CLOSE_SECONDS = 2.0  # that shutdown waits for the thread
 LOOKS_PER_CORRELATION = 5
 
 ID, FEATURES, P, PREDICTION, THRESHOLD, VERSION, ARM = (
@@ -42,7 +42,7 @@ class Shadow:
         self._thread.start()
 
     def offer(self, customers: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> None:
-        """Customers and the rows of their answers; never waits."""
+        """Take customers and the rows of their answers; never blocks."""
         room = MAX_WAITING - len(self._line)
         self._line.extend(zip(customers[:room], rows[:room], strict=True))
         if len(rows) > room:
@@ -68,14 +68,14 @@ class Shadow:
             begin = time.thread_time()
             try:
                 self.keep(self._scored(group))
-            except Exception as error:  # no answer depends on it
+            except Exception as error:  # answers must not depend on the shadow
                 metrics.shadow_dropped.inc(len(group))
                 metrics.errors.labels("shadow").inc()
                 log.error("the shadow %s failed: %s", self.model.version, raised_at(error))
             metrics.shadow_seconds.inc(time.thread_time() - begin)
 
     def _scored(self, group: Sequence[Scored]) -> list[Row]:
-        """The shadow's rows, of the same request and time as the answers'."""
+        """Return the shadow's rows, with the requests and times of the answers."""
         model = self.model
         p = model.scorer.probabilities([customer for customer, _ in group])
         if not ((p >= 0) & (p <= 1)).all():
@@ -95,14 +95,14 @@ class Shadow:
 
 
 def rank_correlation(pairs: np.ndarray) -> float:
-    """Spearman's, of (n, 2) pairs; ties share their mean rank. NaN where one side is constant."""
+    """Spearman's correlation of (n, 2) pairs; ties share their mean rank. NaN if one side is constant."""
     ranks = np.column_stack([mean_ranks(side) for side in pairs.T])
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.corrcoef(ranks.T)[0, 1])
 
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """(n,) ranks from 0; equal values share the mean of theirs."""
+    """(n,) ranks from 0; equal values share their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum()
     mean: np.ndarray = ends - (counts + 1) / 2

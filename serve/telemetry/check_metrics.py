@@ -1,7 +1,7 @@
-"""What the last check of production found, as numbers of GET /metrics; and how old the models are that answer.
+"""Metrics of the last check of production, and the ages of the live models.
 
-Each worker reads the check from the log by itself, so these are told at each scrape instead of summed over the workers.
-What is not known is left out. Every name bears the version that was checked, which need not be the champion's any more.
+Each worker reads the check from the log, so these are collected at each scrape, not summed over workers. Unknown values
+are left out. Each sample is labelled with the version that was checked, which may no longer be the champion.
 """
 
 import logging
@@ -55,7 +55,7 @@ class Check(Protocol):
 
 
 class LoadedModel(NamedTuple):
-    """A model that is loaded, as far as metrics name it."""
+    """A loaded model, as far as metrics name it."""
 
     version: str
     arm: str
@@ -64,55 +64,55 @@ class LoadedModel(NamedTuple):
     added_at: float | None  # seconds since 1970, None where the ledger can't be read
 
 
-Sample = tuple[str, dict[str, str], Any]  # name without its beginning, labels, value
+Sample = tuple[str, dict[str, str], Any]  # name without its prefix, labels, value
 
 
 def samples(check: Check) -> Iterator[Sample]:
-    """All that is to be told of a check; where the report lacks a part, None or nothing."""
-    found = check.found
+    """Yield the samples of a check; None or no sample for a part that the report lacks."""
+    report = check.found
     yield "timestamp_seconds", {}, check.at.timestamp()
     for verdict in VERDICTS:
         yield "verdict", {"verdict": verdict}, check.verdict == verdict
-    given = {(reason["id"], reason["level"]) for reason in found["reasons"]}
-    known = {(id_, level) for id_, levels in REASONS.items() for level in levels}  # 0 where it is not given: alerts end
-    for id_, level in sorted(given | known):
-        yield "reason", {"reason": id_, "level": level}, (id_, level) in given
-    yield "customers", {}, found["customers"]
-    yield "labelled_customers", {}, _part(found, "cohort").get("labelled")
-    drift = _part(found, "drift")
+    raised = {(reason["id"], reason["level"]) for reason in report["reasons"]}
+    possible = {(id_, level) for id_, levels in REASONS.items() for level in levels}  # 0 ends alerts
+    for id_, level in sorted(raised | possible):
+        yield "reason", {"reason": id_, "level": level}, (id_, level) in raised
+    yield "customers", {}, report["customers"]
+    yield "labelled_customers", {}, _part(report, "cohort").get("labelled")
+    drift = _part(report, "drift")
     for column, moved in _part(drift, "features").items():
         yield "drift_distance", {"column": column}, moved["distance"]
         yield "drift_threshold", {"column": column}, moved["threshold"]
     yield "drift_share", {}, drift.get("share")
     yield "prediction_drift", {}, drift.get("prediction")
     for flaw in QUALITY:
-        yield "quality_share", {"check": flaw}, _part(found, "quality").get(flaw)
+        yield "quality_share", {"check": flaw}, _part(report, "quality").get(flaw)
     for kind in KINDS:
-        scores = _part(found, kind)
+        scores = _part(report, kind)
         for end in ("", "_low", "_high"):
             yield f"roc_auc{end}", {"kind": kind}, scores.get(f"roc_auc{end}")
         yield "profit_per_customer", {"kind": kind}, scores.get("profit_per_customer")
-    yield "miscalibration", {}, _part(found, "realised").get("miscalibration")
-    yield "estimate_trusted", {}, _part(found, "estimated").get("trusted")
+    yield "miscalibration", {}, _part(report, "realised").get("miscalibration")
+    yield "estimate_trusted", {}, _part(report, "estimated").get("trusted")
 
 
-def _part(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return found.get(name) or {}
+def _part(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return report.get(name) or {}
 
 
 class CheckCollector(Collector):
-    """Whoever scrapes gets what was set last."""
+    """Exposes the check and the models that were set last."""
 
     def __init__(self) -> None:
         self.check: Check | None = None
         self.models: Sequence[LoadedModel] = ()
 
     def describe(self) -> list[Metric]:
-        return []  # names are known once there is a check; none of them is anybody else's
+        return []  # names depend on the check; no other collector uses them
 
     def collect(self) -> Iterator[Metric]:
         if self.check:
-            yield from self._found(self.check)
+            yield from self._of_check(self.check)
         if self.models:
             added = Metric(ADDED, "When the release was added to the store", "gauge")
             for model in self.models:
@@ -120,14 +120,14 @@ class CheckCollector(Collector):
                     added.add_sample(ADDED, {"model_version": model.version, "arm": model.arm}, model.added_at)
             yield added
 
-    def _found(self, check: Check) -> Iterator[Metric]:
-        metrics = {name: Metric(f"churn_monitoring_{name}", told, "gauge") for name, told in DOCUMENTED.items()}
+    def _of_check(self, check: Check) -> Iterator[Metric]:
+        metrics = {name: Metric(f"churn_monitoring_{name}", text, "gauge") for name, text in DOCUMENTED.items()}
         try:
-            told = list(samples(check))
-        except (KeyError, TypeError, AttributeError) as error:  # of another version of the check; all else goes on
-            log.error("the check of %s can't be told: %r", check.at, error)
+            values = list(samples(check))
+        except (KeyError, TypeError, AttributeError) as error:  # written by another version; other metrics go on
+            log.error("the check of %s can't be read: %r", check.at, error)
             return
-        for name, labels, value in told:
+        for name, labels, value in values:
             if isinstance(value, int | float) and math.isfinite(value):
                 all_labels = {"model_version": check.model_version, **labels}
                 metrics[name].add_sample(f"churn_monitoring_{name}", all_labels, float(value))

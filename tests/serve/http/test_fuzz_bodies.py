@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from serve.http.json_route import FIELDS
+from serve.http.json_route import MAX_FIELDS
 from serve.log.tables import predictions
 
 NUMBERS = ["tenure", "monthly_charges", "total_charges"]
@@ -137,7 +137,7 @@ def test_of_a_key_that_comes_twice_the_last_one_counts_in_answer_and_log(client:
 @pytest.mark.parametrize("wrap", ["{}", '{{"customers": [{}]}}', '{{"outcomes": [{}]}}'])
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback"])
 def test_a_crowd_of_fields_is_one_mistake(client: Any, path: str, wrap: str) -> None:
-    crowd = json.dumps({f"f{i}": 0 for i in range(FIELDS + 1)})
+    crowd = json.dumps({f"f{i}": 0 for i in range(MAX_FIELDS + 1)})
     assert len(answered(client, wrap.format(crowd).encode(), path).json()["detail"]) == 1
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from churn.release import GOLDEN, Release
 from churn.schema import Schema
 from churn.scorer import Scorer
-from serve.predict.explain import BACKGROUND, Explainer, seed_of
+from serve.predict.explain import MAX_BACKGROUND, Explainer, seed_of
 
 Columns = Mapping[str, np.ndarray]
 NUMBERS = ("a", "b", "c", "d")
@@ -227,7 +227,7 @@ def test_a_reason_reads_as_a_sentence(
 
 def test_a_large_golden_sample_does_not_make_explanations_slow(tmp_path: Path) -> None:
     explainer = Explainer(Formula(tmp_path, linear, background=1_001))
-    assert BACKGROUND / 2 < explainer.n <= BACKGROUND
+    assert MAX_BACKGROUND / 2 < explainer.n <= MAX_BACKGROUND
 
 
 def test_edge_customers_of_a_small_table_are_no_background(tmp_path: Path) -> None:
