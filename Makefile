@@ -36,7 +36,8 @@ demo: setup ## the closed loop in minutes, told step by step: drift, retraining,
 test: setup ## every test, the fast ones first
 	pytest -m "not e2e"
 	pytest -m slow
-	pytest -m e2e
+	pytest -m "e2e and not alone"
+	pytest -m "e2e and alone" -n 0
 
 lint: setup ## ruff, mypy and the linters of the other files, as far as they are installed
 	ruff check .

@@ -27,8 +27,8 @@ settings.load_profile("fast")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """All cores for the tests without servers; those with servers run one after the other."""
-    return 0 if is_asked_for(config, "e2e") else os.cpu_count() or 1
+    """All cores; files that start servers choose free ports and folders of their own."""
+    return os.cpu_count() or 1
 
 
 def is_asked_for(config: pytest.Config, mark: str) -> bool:

@@ -15,7 +15,7 @@ import yaml
 from review.verify import environment, git
 from serve.log.database import connect
 from serve.log.tables import metadata
-from tests.conftest import ROOT, with_knobs
+from tests.conftest import ROOT, built_once, with_knobs
 from tests.e2e.servers import Postgres, postgres
 
 TELCO = ROOT / "../shared/data/telco_customer_churn.csv"
@@ -50,6 +50,7 @@ def commit(folder: Path, message: str) -> None:
 
 def copy_of_repository(folder: Path) -> Path:
     """A repository of one commit in the new `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
     for name in filter(None, listed):
         if (ROOT / name).is_file():
@@ -80,15 +81,19 @@ def own_site_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The copy of the repository, taken once, in which nothing ran; read it, do not write."""
-    return copy_of_repository(tmp_path_factory.mktemp("original") / "repository")
+    return built_once(tmp_path_factory, worker_id, "original", copy_of_repository)
 
 
 @pytest.fixture(scope="session")
-def reproduced(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reproduced(original: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A reproduced copy; read it, do not write."""
-    return reproduce(original, tmp_path_factory.mktemp("reproduced") / "repository", threads=1)
+
+    def build(folder: Path) -> None:
+        reproduce(original, folder, threads=1)
+
+    return built_once(tmp_path_factory, worker_id, "reproduced", build)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from review.verify import environment, git
 from tests.e2e.conftest import command, commit
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 DEMO = (sys.executable, "-m", "demo")
 LONGEST = 300  # seconds

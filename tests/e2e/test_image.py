@@ -22,7 +22,7 @@ from tests.e2e.conftest import TELCO
 from tests.e2e.docker_engine import BASE, Engine, engine
 from tests.e2e.servers import Load, Service, logged, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 IMAGE = "churn-service"
 HEAVY = ("pandas", "sklearn", "mlflow", "joblib", "scipy", "xgboost", "onnx", "pytest")

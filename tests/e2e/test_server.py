@@ -21,7 +21,7 @@ from serve.log.database import connect
 from serve.log.tables import predictions
 from tests.e2e.servers import Load, Service, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 HEAVY = {"pandas", "sklearn", "mlflow", "joblib", "scipy", "xgboost", "pyarrow", "onnx", "evidently", "matplotlib"}
 FIELDS = {"at", "level", "logger", "request_id", "route", "method", "status", "milliseconds"}

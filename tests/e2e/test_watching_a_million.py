@@ -20,7 +20,7 @@ from serve.releases.store import Store
 from tests.conftest import ROOT
 from tests.factories import empty_log
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 MILLION, KNOWN = 1_000_000, 300_000  # of the window, of the cohort with outcomes
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
