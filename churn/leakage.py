@@ -1,4 +1,4 @@
-"""How well one column alone tells who churned: near 1 it most likely knows what came after."""
+"""How well one column alone tells who churned: near 1 it most likely was recorded after the fact."""
 
 import numpy as np
 import pandas as pd

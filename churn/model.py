@@ -1,4 +1,4 @@
-"""The classes inside a pickled model, and opening one: whoever imports this sees all that the pickle needs."""
+"""The classes inside a pickled model, and opening one: importing this module imports all that the pickle needs."""
 
 from collections.abc import Sequence
 from pathlib import Path

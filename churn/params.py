@@ -18,7 +18,7 @@ Knobs = TypeVar("Knobs")
 def read_params(section: str, knobs_of: Callable[..., Any], path: Path = PARAMS) -> dict[str, Any]:
     """The knobs of `section` ("train" or dotted, "train.models"), checked against the signature of `knobs_of`.
 
-    A knob that the function does not take, one it misses, and a value that its annotation refuses are InputErrors.
+    A knob that the function does not take, a missing one, and a value that its annotation refuses are InputErrors.
     """
     content = read_section(section, path)
     knobs = {
@@ -74,5 +74,5 @@ def _sentence(place: str, error: Any, knobs: list[str]) -> str:
         case "extra_forbidden":
             return f"{place} has no knob '{where}'{closest(where, knobs)}; it has {knobs}"
         case "missing":
-            return f"{place} misses the knob '{where}'; add it"
+            return f"{place} is missing the knob '{where}'; add it"
     return f"{place}.{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

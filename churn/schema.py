@@ -129,7 +129,7 @@ class Schema(_Part):
     def _names_differ(self) -> Self:
         names = [part.name for part in self.parts]
         if twice := [name for name, n in Counter(names).items() if n > 1]:
-            raise ValueError(f"the name {twice[0]!r} stands twice")
+            raise ValueError(f"the name {twice[0]!r} is used twice")
         if TARGET in names and self.target.name != TARGET:
             raise ValueError(f"the name {TARGET!r} is the target's behind preprocess; give the column another one")
         headers = Counter(header for part in self.parts for header in dict.fromkeys(part.headers))
@@ -190,7 +190,7 @@ def _sentence(path: Path, content: Any, error: Any) -> str:
         case "extra_forbidden":
             return f"{place} has no key '{key}'{closest(key, keys)}; it has {keys}"
         case "missing":
-            return f"{place} misses the key '{key}'"
+            return f"{place} has no key '{key}'"
         case "value_error":
             return f"{place}{f' {key}' if key else ''}: {message}"
     return f"{place}{f' {key}' if key else ''} is {error['input']!r}: {message[0].lower()}{message[1:]}"

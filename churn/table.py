@@ -29,7 +29,7 @@ def with_clean_headers(raw: pd.DataFrame) -> pd.DataFrame:
 def named(raw: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """`raw` as texts under schema names, in schema order; columns that the schema does not name come last, as they are.
 
-    Columns that are missing stay missing here: the check of the table says so together with all else.
+    Columns that are missing stay missing here: the check of the table reports them with all else.
     """
     raw = with_clean_headers(raw)
     found = {part.name: [h for h in dict.fromkeys(part.headers) if h in raw.columns] for part in schema.parts}

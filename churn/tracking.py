@@ -1,4 +1,4 @@
-"""How MLflow is told of a reproduction. Nothing that MLflow makes up, an id or a date, is ever a DVC output."""
+"""Logging a reproduction to MLflow. Nothing that MLflow makes up, an id or a date, is ever a DVC output."""
 
 import json
 import logging
@@ -101,7 +101,7 @@ def client_of(uri: str) -> Any:
     from mlflow.store.db import utils
 
     utils.MAX_RETRY_COUNT = 3  # no variable sets it; ten tries of a database that is down take 101 seconds
-    set_tracking_uri(uri)  # the registry resolves models:/ there, whatever the client was told
+    set_tracking_uri(uri)  # the registry resolves models:/ there, whatever the client was given
     with alone(uri, "connect"):  # two processes must not create the same SQLite tables at once
         return MlflowClient(tracking_uri=uri)
 
@@ -133,7 +133,7 @@ class Tracker:
 
     @contextmanager
     def run(self, name: str, parent: Any = None, commit: bool = True, **tags: str) -> Iterator[Any]:
-        """A run of that name, below `parent`, with the git commit as tag if it is told of; it ends with the block."""
+        """A run of that name, below `parent`, with the git commit as tag unless `commit` is false; it ends with the block."""
         tags |= {"mlflow.parentRunId": parent.info.run_id} if parent else {}
         tags |= _git_tags() if commit else {}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)

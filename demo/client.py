@@ -85,7 +85,7 @@ class Service(Web):
 
 
 class Watch(Web):
-    """`python -m monitoring.watch`, which does nothing until it is told of an alert."""
+    """`python -m monitoring.watch`, which does nothing until an alert is posted."""
 
     ENDED = 'churn_watch_run_timestamp_seconds{command="monitoring.retrain"}'
     STATUS = 'churn_watch_exit_status{command="monitoring.retrain"}'
@@ -93,7 +93,7 @@ class Watch(Web):
     def alert(self, words: str, meanwhile: Callable[[str], None]) -> tuple[int, list[str]]:
         """Post what Alertmanager would, and wait for what comes of it: its exit status and what it said.
 
-        `meanwhile` is told each line while it runs.
+        `meanwhile` gets the last line while it runs.
         """
         before, heard = self.metric(self.ENDED), self.log.stat().st_size
         labels = {"alertname": "the check found a breach", "severity": "critical"}

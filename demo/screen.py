@@ -1,5 +1,5 @@
-"""The moving picture on a terminal: the loop with the step it is at, the months so far, who answers. Elsewhere plain
-lines. NO_COLOR is respected."""
+"""The moving picture on a terminal: the loop with its current step, the months so far, the live releases. Elsewhere
+plain lines. NO_COLOR is respected."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class Scene:
 
 
 class Screen:
-    """Say things, line by line; where it is a terminal, the picture stays below what was said."""
+    """Print lines; on a terminal the picture stays below them."""
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(highlight=False, markup=False, emoji=False)

@@ -137,7 +137,7 @@ class Steps:
         return self.store.state()["champion"] != self.first.release.version
 
     def answer(self, n: int) -> tuple[Score, Score]:
-        """Ask about the next n customers of this month; how good is what all were told, and the first release's."""
+        """Ask about the next n customers of this month; the score of all answers, and of the first release's."""
         crowd = self.crowds[-1]
         done = len(crowd.answered)
         crowd.answered += self.service.ask(crowd.customers[done : done + n])

@@ -12,7 +12,7 @@ from demo.world import expected_auc
 
 
 class Side(NamedTuple):
-    """What customers were told: probabilities (n,) and decisions (n,) in {0, 1}."""
+    """Answers: probabilities (n,) and decisions (n,) in {0, 1}."""
 
     p: np.ndarray
     flagged: np.ndarray

@@ -28,8 +28,8 @@ METRICS, CHOICE = "metrics/evaluate.json", "metrics/select.json"
 TEST = "data/test.parquet"
 
 
-def said(*words: str) -> bytes:
-    """stdout of a command that must end well."""
+def run_command(*words: str) -> bytes:
+    """stdout of a command that must succeed."""
     done = subprocess.run(words, capture_output=True, check=False)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
@@ -38,14 +38,14 @@ def said(*words: str) -> bytes:
 
 
 def dvc(*words: str) -> Any:
-    return json.loads(said(sys.executable, "-m", "dvc", *words))
+    return json.loads(run_command(sys.executable, "-m", "dvc", *words))
 
 
 def commit(revision: str) -> str:
     """The short name of the commit that `revision` stands for."""
     try:
         return (
-            said("git", "rev-parse", "--short", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+            run_command("git", "rev-parse", "--short", "--verify", "--end-of-options", f"{revision}^{{commit}}")
             .decode()
             .strip()
         )
@@ -57,8 +57,8 @@ def commit(revision: str) -> str:
 
 def at(revision: str, path: str) -> bytes | None:
     """What `path` holds at a commit; None where it has no such file."""
-    is_there = said("git", "ls-tree", "--name-only", revision, "--", path)
-    return said("git", "show", f"{revision}:{path}") if is_there else None
+    is_there = run_command("git", "ls-tree", "--name-only", revision, "--", path)
+    return run_command("git", "show", f"{revision}:{path}") if is_there else None
 
 
 def now(path: str) -> bytes | None:
@@ -77,7 +77,7 @@ def hash_of(stages: Mapping[str, Any], path: str) -> str | None:
 
 
 def stale(status: Mapping[str, Any]) -> list[str]:
-    """Stages whose parameters or files are others than in dvc.lock, in `dvc status --json`.
+    """Stages whose parameters or files differ from dvc.lock, in `dvc status --json`.
 
     What is not here does not count: a clone of git alone lacks the data, and its folders are not whole.
     """
@@ -122,7 +122,7 @@ def main() -> None:
     for chart in charts(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["plots"]):
         with replacing(given.out / f"{Path(chart.path).stem}.png") as picture:
             picture.write_bytes(draw(chart, at(base, chart.path), now(chart.path)))
-    said(sys.executable, "-m", "dvc", "plots", "diff", "--out", str(given.out / "plots"), base)
+    run_command(sys.executable, "-m", "dvc", "plots", "diff", "--out", str(given.out / "plots"), base)
     write_text(given.out / "comment.md", comment(change, given.link))
     for one in change.judged:
         log.log(logging.ERROR if one.fails else logging.INFO, "%s", one)

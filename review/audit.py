@@ -35,8 +35,8 @@ class Found:
     listed: Sequence[str] = field(default=())
 
 
-def said(*words: str) -> tuple[str, str]:
-    """stdout, and the last line of stderr, of a command that may end as it likes."""
+def run_command(*words: str) -> tuple[str, str]:
+    """stdout, and the last line of stderr, of a command that may fail."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -47,7 +47,7 @@ def said(*words: str) -> tuple[str, str]:
 def vulnerabilities() -> Found:
     files = [word for path in REQUIREMENTS for word in ("--requirement", path)]
     options = "--disable-pip --require-hashes --format json --progress-spinner off --vulnerability-service osv"
-    stdout, why = said(str(PIP_AUDIT), "-m", "pip_audit", *files, *options.split())
+    stdout, why = run_command(str(PIP_AUDIT), "-m", "pip_audit", *files, *options.split())
     try:
         return of_pip_audit(json.loads(stdout))
     except ValueError:
@@ -68,7 +68,7 @@ def of_pip_audit(told: Mapping[str, Any]) -> Found:
 
 def code() -> Found:
     words = ("-m", "bandit", "--quiet", "--recursive", "--configfile", str(PYPROJECT), "--format", "json", *CODE)
-    stdout, why = said(sys.executable, *words)
+    stdout, why = run_command(sys.executable, *words)
     try:
         told = json.loads(stdout)
     except ValueError:
@@ -88,7 +88,7 @@ def secrets() -> Found:
     except ImportError:
         return Found(unknown=["detect-secrets is not installed; make setup"])
     known = baseline.load(baseline.load_from_file(str(BASELINE)))  # its plugins and filters become the settings
-    stdout, why = said("git", "ls-files", "-z")
+    stdout, why = run_command("git", "ls-files", "-z")
     names = [name for name in stdout.split("\0") if name and name != str(BASELINE) and Path(name).is_file()]
     if not names:
         return Found(unknown=[f"git lists no files: {why}"])
@@ -101,7 +101,7 @@ def secrets() -> Found:
 
 
 def licences() -> Found:
-    stdout, why = said(sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json")
+    stdout, why = run_command(sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json")
     try:
         installed = {one["Name"].lower(): one["License"] for one in json.loads(stdout)}
     except ValueError:

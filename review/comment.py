@@ -22,8 +22,8 @@ class Change:
     judged: Sequence[Judged]
     metrics: Diff
     params: Diff
-    stages: Sequence[str]  # whose record in dvc.lock is another
-    stale: Sequence[str]  # whose code or parameters are not those in dvc.lock: the metrics are not of this change
+    stages: Sequence[str]  # whose record in dvc.lock differs
+    stale: Sequence[str]  # whose code or parameters differ from dvc.lock: the metrics belong to another state
     same_customers: bool  # both revisions were scored on the same test customers
 
     @property

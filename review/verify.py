@@ -1,7 +1,7 @@
 """verify: rebuild HEAD in a temporary clone and compare: python -m review.verify [--tolerance 1e-3]
 
 Exit status 0: identical, or every number of the metric files equal within the tolerance (another processor may differ
-in the last digits). 1: anything else. Plots and data are told of, with their largest difference, and not judged.
+in the last digits). 1: anything else. Plots and data are reported with their largest difference, and not judged.
 """
 
 import argparse

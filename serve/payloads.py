@@ -23,7 +23,7 @@ RequestId = Annotated[str, Field(strict=True, min_length=1, max_length=133, patt
 
 
 def customer_model(schema: Schema, example: Mapping[str, Any]) -> Any:
-    """One customer under schema names, checked as a dict; `example` is a customer whom the release was proved with.
+    """One customer under schema names, checked as a dict; `example` is one of the release's golden customers.
 
     A dict, not a model: ten thousand of them are a tenth of the memory.
     """
@@ -175,7 +175,7 @@ class Receipt(TypedDict):
 
 
 class Acted(TypedDict):
-    state: Annotated[State, Field(description="who answers from now on; the service follows within a second")]
+    state: Annotated[State, Field(description="the live releases from now on; the service follows within a second")]
     gate: Annotated[dict[str, Any] | None, Field(description="the numbers that a promotion passed, or was forced over")]
 
 

@@ -1,7 +1,8 @@
 """simulate: write data/raw/customers.csv, a seeded simulation of a telecom operator's customers. No row is real.
 
 What it imitates is the IBM "Telco Customer Churn" sample table (github.com/IBM/telco-customer-churn-on-icp4d,
-data/Telco-Customer-Churn.csv, Apache-2.0; itself about a fictional operator): columns, levels, shares, and who leaves.
+data/Telco-Customer-Churn.csv, Apache-2.0; itself about a fictional operator): columns, levels, shares, and why
+customers leave.
 The weights below were fitted once to its 7,043 rows, rounded and tuned; the rows themselves are nowhere in here.
 
 Inputs are drawn column by column, each given those before it: tenure from a table of quantiles, every level as a
@@ -150,7 +151,7 @@ UTILITY: dict[str, dict[str, dict[str, float]]] = {
     },
 }  # fmt: skip
 ADD_ONS = ["online_security", "online_backup", "device_protection", "tech_support", "streaming_tv", "streaming_movies"]
-# column: who cannot have it, and the level that says so
+# column: the condition under which it is unavailable, and the level that says so
 UNAVAILABLE = {
     "multiple_lines": ("phone_service=No", "No phone service"),
     **dict.fromkeys(ADD_ONS, ("internet_service=No", "No internet service")),
@@ -283,8 +284,8 @@ def _uniforms(seed: int, chunk: int, draw: int, rows: int) -> Array:
 
 
 def _kinds(seed: int, chunk: int, n: int) -> tuple[dict[str, Array], Array, Array]:
-    """What stays with a place whoever holds it: the Gumbel noise of its choices, {column: (levels, n)}, the quantile of
-    its tenure, (n,), and the share it pays above the price list, (n,)."""
+    """What stays with a place from customer to customer: the Gumbel noise of its choices, {column: (levels, n)}, the
+    quantile of its tenure, (n,), and the share it pays above the price list, (n,)."""
     sizes = [len(levels) for levels in UTILITY.values()]
     origin, charge, *choices = _uniforms(seed, chunk, 0, rows=2 + sum(sizes))[:, :n]
     noise = np.split(-np.log(-np.log(choices)), np.cumsum(sizes)[:-1])

@@ -99,7 +99,7 @@ def as_typed(texts: pd.Series, part: Identifier, schema: Schema) -> pd.Series:
 
 
 def repeated_ids(texts: pd.DataFrame, schema: Schema, copies: pd.Series) -> pd.Series:
-    """Rows (n,) whose id, at the same time where there is one, stands in an earlier row that differs.
+    """Rows (n,) whose id, at the same time where there is one, is in an earlier row that differs.
 
     Whole copies do not count, preprocess drops them; in a table of snapshots a customer stands once in each.
     """
@@ -167,7 +167,7 @@ def broken_cells(
             continue
         for check in ("type", "not_nullable", "unique", "min", "max", "levels"):
             rows = failed.get((part.name, check), pd.Series(dtype="int64"))
-            if check == "not_nullable":  # a cell that is there but unreadable was told of under "type"
+            if check == "not_nullable":  # a cell that is there but unreadable was reported under "type"
                 rows = rows[cells[rows].isna().to_numpy()]
             if len(rows):
                 first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)

@@ -19,7 +19,7 @@ Reasons = Literal["input_drift", "prediction_drift", "estimated_auc", "realised_
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The section monitoring.retrain of params.yaml: when to train again, on whom, and the part of the release."""
+    """The section monitoring.retrain of params.yaml: when to train again, on what, and the release's part."""
 
     reasons: list[Reasons]
     checks: Annotated[int, Field(ge=1, le=100)]

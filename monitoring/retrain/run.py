@@ -1,4 +1,4 @@
-"""One retraining: is it due, on whom, what becomes of its release."""
+"""One retraining: whether it is due, the customers it learns from, and the part its release takes."""
 
 import fcntl
 import logging
@@ -104,7 +104,7 @@ def take_part(store: Store, version: str, knobs: Policy, why: str, settings: Set
     """Let a release that passes the gate take its part, and say which; what others try out stays as it is."""
     gate = check(store, version, settings.log)
     if not gate["passed"]:
-        store.refuse(version, f"{why}; the gate says no: {gate['reasons'][0]}", gate, ACTOR)
+        store.refuse(version, f"{why}; the gate refuses it: {gate['reasons'][0]}", gate, ACTOR)
         raise InputError("\n".join([f"{version} does not pass the gate; it stays in the store", *gate["reasons"]]))
     state, reason = store.state(), f"{why}; it passes the gate"
     part = knobs.role

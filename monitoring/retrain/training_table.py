@@ -51,9 +51,9 @@ def read_production(
             continue
         everybody.append(asked)
         texts = acceptable(as_texts(connection, schema, answers[::-1][:left]), schema)
-        who = texts.index.get_level_values("who")
-        texts = texts[~(who.isin(seen) | who.duplicated())]
-        seen |= {*who}
+        customer = texts.index.get_level_values("customer")
+        texts = texts[~(customer.isin(seen) | customer.duplicated())]
+        seen |= {*customer}
         found.append(texts)
         left -= len(texts)
     table = pd.concat(found[::-1])
@@ -73,26 +73,26 @@ def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[
 def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> pd.DataFrame:
     """The customers of these answers (id, churned) as they were sent, in the texts of a table file.
 
-    The index says who it is, also where the schema has no id, and the answer's id.
+    The index holds the customer, also where the schema has no id, and the answer's id.
     """
     sent = read_sent(connection, answers["id"].tolist()) if len(answers) else {}
-    rows, who = [], []
+    rows, ids = [], []
     for name, churned in zip(sent, answers.get("churned", ()), strict=True):
         customer, features = sent[name]
-        who.append(as_text(customer or name))
+        ids.append(as_text(customer or name))
         row: dict[str, Any] = {column.name: features.get(column.name) for column in schema.columns}
         row[schema.target.name] = bool(churned)
         if schema.id:
-            row[schema.id.name] = who[-1]
+            row[schema.id.name] = ids[-1]
         if schema.time:
             row[schema.time.name] = time_of_id(name).isoformat()
         rows.append({key: None if value is None else as_text(value) for key, value in row.items()})
-    index = pd.MultiIndex.from_arrays([who, list(sent)], names=["who", "id"])
+    index = pd.MultiIndex.from_arrays([ids, list(sent)], names=["customer", "id"])
     return pd.DataFrame(rows, index, columns=[part.name for part in schema.parts], dtype="str")
 
 
 def acceptable(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Those of them whom the pipeline takes: it refuses a whole table for one value that the service answers.
+    """Those that the pipeline accepts: it refuses a whole table for one value that the service answers.
 
     That is a level which the schema does not list, a text that means missing there, what another schema allowed.
     """

@@ -29,7 +29,7 @@ Reason = Annotated[str, Field(strict=True, min_length=1, max_length=1000, exampl
 ACTED: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "Not the admin key"},
     404: {"model": Refusal, "description": "No such release, or the service has no admin key"},
-    409: {"model": Refusal, "description": "The gate, or the state of things, says no; with the numbers"},
+    409: {"model": Refusal, "description": "Refused by the gate, with the numbers, or by the state"},
     413: {"model": Refusal, "description": "The body is too large"},
     415: {"model": Refusal, "description": "The body is not declared as JSON"},
     422: {"model": Mistakes, "description": "The body is not JSON, or fields are wrong; they are named"},
@@ -44,7 +44,9 @@ class _Act(BaseModel):
 class Promote(_Act):
     version: Version
     reason: Reason
-    force: Annotated[bool, Field(strict=True, description="also if the gate says no; the ledger keeps that")] = False
+    force: Annotated[bool, Field(strict=True, description="even if the gate refuses it; the ledger records that")] = (
+        False
+    )
 
 
 class Rollback(_Act):

@@ -94,7 +94,7 @@ def create_tables(engine: Engine) -> None:
 
 @contextmanager
 def opened(url: str) -> Iterator[Engine]:
-    """A log that is there; an InputError where it is not, or its database says no."""
+    """An existing log; an InputError where there is none or its database refuses."""
     engine = connect(url)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
         raise InputError(f"there is no log {engine.url.database}; say where it is by CHURN_LOG_URL or CHURN_RELEASES")
@@ -115,7 +115,7 @@ def first_line(error: Exception) -> str:
 
 
 def write_lock(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
-    """One writer at a time for SQLite, whose own waiting is sleeping: the next worker in line goes on at once."""
+    """One writer at a time for SQLite, which waits by sleeping; with this lock the next worker goes on at once."""
     if engine.dialect.name != "sqlite":
         return nullcontext
     path = Path(f"{engine.url.database}.turn")

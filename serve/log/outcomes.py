@@ -5,9 +5,9 @@ An outcome belongs to an answer when it names the answer's request_id or custome
 was given or later: what was known before is no test of a prediction. Of several outcomes the one observed last
 counts, of the same moment the customer's.
 
-Every report counts a customer once. Reports of a window take the first answer in it, for a customer who is asked about
-every day tells the same story every day; the gate takes the outcome observed last and the last answer that it belongs
-to, the customer as it was nearest to the outcome.
+Every report counts a customer once. Reports of a window take the first answer in it, because a customer who is
+asked about every day has the same story every day; the gate takes the outcome observed last and the last answer that it
+belongs to, the customer as it was nearest to the outcome.
 """
 
 from collections.abc import Mapping, Sequence

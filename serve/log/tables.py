@@ -40,7 +40,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
-IS_ANSWER = text("arm <> 'shadow'")  # said by a query in these words, or it can't use the indexes by name
+IS_ANSWER = text("arm <> 'shadow'")  # queries must say it in these words, or they can't use the indexes by name
 
 predictions = Table(
     "predictions",
@@ -49,14 +49,14 @@ predictions = Table(
     Column("request_id", Text, nullable=False),  # what the answer calls it; a client that repeats itself may repeat it
     Column("at", UtcTime, nullable=False),
     Column("customer_id", Text),
-    Column("features", JSON, nullable=False),  # the customer as it was sent, schema names; {} in the shadow's rows
+    Column("features", JSON, nullable=False),  # the customer as sent, under schema names; {} in the shadow's rows
     Column("churn_probability", Double, nullable=False),
     Column("prediction", Text, nullable=False),  # churn or no_churn
     Column("threshold", Double, nullable=False),
     Column("model_version", Text, nullable=False),
     Column("arm", Text, nullable=False),  # champion, challenger; shadow: beside the answer of the same request_id
     Column("latency_ms", Double, nullable=False),  # from the request's arrival to its probability
-    # answers are what is looked for by name: the shadow's rows would cost as much again
+    # only answers are looked up by name; indexing the shadow's rows would cost as much again
     Index("predictions_request_id", "request_id", sqlite_where=IS_ANSWER, postgresql_where=IS_ANSWER),
     Index("predictions_customer_id", "customer_id", sqlite_where=IS_ANSWER, postgresql_where=IS_ANSWER),
     sqlite_with_rowid=False,  # rows lie in the order of their ids, without an index beside the table
@@ -78,7 +78,7 @@ checks = Table(
     "checks",
     metadata,
     Column("at", UtcTime, primary_key=True),
-    Column("model_version", Text, nullable=False),  # whose answers were looked at
+    Column("model_version", Text, nullable=False),  # that was checked
     Column("verdict", Text, nullable=False),  # healthy, warn, breach, unknown
     Column("found", JSON, nullable=False),  # the whole report, as `python -m monitoring.check --json` prints it
 )

@@ -107,7 +107,7 @@ class PredictionLog:
             return 0
         try:
             self.spool.append([dict(zip(COLUMNS, row, strict=True)) for row in rows])
-        except (SpoolFull, OSError) as error:  # a disk that fails is no fault of who was asked for the probability
+        except (SpoolFull, OSError) as error:  # a failing disk is no fault of the model
             self.accepts = False
             raise LogFull(str(error)) from None
         return 0
@@ -150,12 +150,12 @@ class PredictionLog:
                 looked = time.monotonic()
 
     def _look(self) -> None:
-        """See what the last check found; where it can't be read, what was read last stays."""
+        """Read the last check; keep the one read before where that fails."""
         newest = select(*(checks.c[name] for name in Check._fields)).order_by(checks.c.at.desc()).limit(1)
         try:
             with self.engine.connect() as connection:
                 row = connection.execute(newest).one_or_none()
-        except Exception as error:  # whatever it is, the watcher goes on watching
+        except Exception as error:  # the watcher must survive any error
             log.warning("the last check can't be read: %s", first_line(error))
         else:
             self.check = Check(*row) if row else None
@@ -166,11 +166,11 @@ class PredictionLog:
         with (
             suppress(SQLAlchemyError, OSError),
             self.engine.connect() as connection,
-        ):  # the next to write says what it is
+        ):  # the next write reports it
             check_file(connection)
             _, pages, _ = connection.exec_driver_sql(move).one()
             if pages > JOURNAL_PAGES:
-                with self._write_lock():  # nobody writes, so that all is moved and the journal begins anew
+                with self._write_lock():  # no writer: all is moved and the journal begins anew
                     connection.exec_driver_sql(move)
 
     def _recover(self) -> None:
@@ -178,8 +178,8 @@ class PredictionLog:
         was_down, waiting = self.problem, self.spool.size
         try:
             if was_down:
-                self.engine.dispose()  # connections to what was there before
-                with self._write_lock():  # who finds another one on the way to WAL is told at once that it is locked
+                self.engine.dispose()  # connections to the database before
+                with self._write_lock():  # another process may be switching the file to WAL, which would fail as locked
                     create_tables(self.engine)
             with self.engine.connect() as connection:
                 check_file(connection)
@@ -189,7 +189,7 @@ class PredictionLog:
                     self._try(connection)
                 else:
                     connection.execute(select(1))
-        except Exception as error:  # whatever it is, the watcher goes on watching
+        except Exception as error:  # the watcher must survive any error
             self._down(error)
             self.accepts = self.spool.accepts()
             return
@@ -222,7 +222,7 @@ class PredictionLog:
         last = {(o["customer_id"], o["request_id"], o["observed_at"]): {**o, "received_at": now} for o in found}
         rows = list(last.values())
         try:
-            # one at a time: a crowd of writers would keep predictions waiting
+            # one at a time: many writers would keep predictions waiting
             with self._recording, self.engine.connect() as connection:
                 check_file(connection)
                 for start in range(0, len(rows), INSERT_ROWS):  # predictions are written in between

@@ -103,7 +103,7 @@ def main() -> None:
             origin = trace(store, settings.log, given.request_id)
             write_out(in_words(origin), origin, given.json)
         case "mirror":
-            for change in registry.mirror(*mirrored(store)) or ["the registry says what the store says"]:
+            for change in registry.mirror(*mirrored(store)) or ["the registry agrees with the store"]:
                 log.info(change)
     if given.command in ACTS and (mirror := mirrored(store))[0]["champion"]:  # an empty store clears no registry
         registry.tell(*mirror)

@@ -1,8 +1,8 @@
 """The gate of a promotion: the candidate against the champion, on the same customers, whose outcomes are known.
 
-Those are the candidate's held-out customers, whom it never saw (the champion may have, which can only help the
-champion), and production's customers whose outcome came in after the candidate did. Where it learned from production,
-those count who were answered since: of the others outcomes come in every month, and it may know them.
+These are the candidate's held-out customers, which it never saw (the champion may have, which can only help the
+champion), and production's customers whose outcome came in after the candidate did. For a candidate trained on
+production only customers answered since then count: it may know the others, whose next outcomes come in every month.
 """
 
 import math
@@ -44,14 +44,14 @@ class Margins(TypedDict):
 
 
 class Table(NamedTuple):
-    """Customers and what became of them."""
+    """Customers and their outcomes."""
 
     columns: Mapping[str, np.ndarray]  # as Scorer.columns gives them, (n,) each
     churned: np.ndarray  # (n,) in {0, 1}
 
 
 class Side:
-    """What one release says of a table's customers."""
+    """One release's scores of a table's customers."""
 
     def __init__(self, scorer: Scorer, table: Table, profit: Profit):
         p = scorer.score(table.columns)
@@ -124,7 +124,7 @@ def judge(
 
 
 def differences(champion: Side, candidate: Side, margins: Margins, b: int, seed: int) -> Iterator[dict[str, Any]]:
-    """A row for each measure; bound is the worst that the difference may be, as the data has it."""
+    """A row for each measure; `bound` is the worse end of the difference's one-sided 95 % interval."""
     n = len(champion.churned)
     before, after = (side.measures(np.ones((1, n))) for side in (champion, candidate))
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in margins}
@@ -148,7 +148,7 @@ def differences(champion: Side, candidate: Side, margins: Margins, b: int, seed:
 
 
 def levels(columns: Mapping[str, np.ndarray], slices: Sequence[str]) -> dict[str, np.ndarray]:
-    """Words for each level of those columns -> (n,) who is in it; columns that are not there are left out."""
+    """Name of each level of those columns -> (n,) whether a customer has it; absent columns are left out."""
     found: dict[str, np.ndarray] = {}
     for name in slices:
         if name in columns:
@@ -160,7 +160,7 @@ def levels(columns: Mapping[str, np.ndarray], slices: Sequence[str]) -> dict[str
 def worse_slices(
     champion: Side, candidate: Side, groups: Mapping[str, np.ndarray], margin: float, b: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """The slices whose customers the candidate ranks clearly worse."""
+    """The slices that the candidate ranks clearly worse."""
     told = {
         name: inside
         for name, inside in groups.items()
@@ -189,7 +189,7 @@ def in_words(row: Mapping[str, Any]) -> str:
 
 
 def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
-    """What the gate says of a release of the store; with no champion there is nothing to compare with."""
+    """The gate's report on a release of the store; without a champion there is nothing to compare with."""
     champion = store.state()["champion"]
     candidate = Scorer.open(store.bundle(version))
     if champion in (None, version):
@@ -209,7 +209,7 @@ def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
 
 
 def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, Any]:
-    """What the gate says of a release that passes it, or is forced past it; else an InputError with the numbers."""
+    """The gate's report on a release that passes, or is forced; else an InputError with the numbers."""
     try:
         found = check(store, version, log_url)
     except InputError as error:
@@ -222,7 +222,7 @@ def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, A
 
 
 def added(store: Store, version: str) -> tuple[datetime, datetime | None]:
-    """When the release came into the store, and before when those of production were answered whom it learned from."""
+    """When the release was added, and the time before which the production customers it learned from were answered."""
     acts = store.history()
     if act := addition(acts, version):
         return time_of(act), learned_until(acts, version)
@@ -232,7 +232,7 @@ def added(store: Store, version: str) -> tuple[datetime, datetime | None]:
 def from_production(log_url: str, since: datetime, learned: datetime | None) -> tuple[list[dict[str, Any]], list[bool]]:
     engine = connect(log_url)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
-        return [], []  # nobody was answered yet
+        return [], []  # there is no answer yet
     try:
         return labelled(engine, since, learned)
     except SQLAlchemyError as error:

@@ -1,4 +1,4 @@
-"""The MLflow registry as a mirror of the releases' store: its aliases say who answers, as the ledger does.
+"""The MLflow registry as a mirror of the releases' store: its aliases follow the ledger.
 
 The ledger has the last word. A registry that is down costs a warning, and the next act brings it up to date.
 It is for the command line, where MLflow is installed; the service's own image has neither MLflow nor pandas.
@@ -29,9 +29,9 @@ def installed() -> bool:
 
 
 def tell(state: Mapping[str, Any], folders: Mapping[str, Path], newest: str | None) -> None:
-    """`mirror`; whatever fails is a warning."""
+    """`mirror`, with a warning where it fails."""
     if not installed():
-        log.debug("MLflow is not installed here, no registry is told")
+        log.debug("MLflow is not installed here, so no registry follows")
         return
     from churn.tracking import CANDIDATE, address, reason, shown
 
@@ -46,7 +46,7 @@ def tell(state: Mapping[str, Any], folders: Mapping[str, Path], newest: str | No
 
 
 def mirror(state: Mapping[str, Any], folders: Mapping[str, Path], newest: str | None) -> list[str]:
-    """Make the registry say what the store says; sentences on what that changed. Doing it again changes nothing.
+    """Bring the registry to the store's state; a sentence for each change. Doing it again changes nothing.
 
     `folders` has the store's releases by version and is asked for those alone that the registry does not know;
     `newest` becomes `candidate`. One registry mirrors one store. Without MLFLOW_TRACKING_URI and without the database
@@ -94,7 +94,7 @@ def _changes(
 
 
 def _register(tracker: "Tracker", version: str, folders: Mapping[str, Path]) -> str:
-    """The version of the registered model that a bundle of the store becomes, told as `deploy` tells of its own."""
+    """The version of the registered model that a bundle of the store becomes, logged as `deploy` logs its own."""
     if version not in folders:
         raise InputError(f"neither the registry nor the store has release {version}; add its bundle")
     release = open_release(folders[version])

@@ -41,7 +41,7 @@ class Files(Protocol):
         """A folder on this machine with that bundle's files."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Who is inside acts alone, where the place knows such a thing."""
+        """Hold the store's lock, where the storage has one."""
 
 
 def files_at(where: str | Path) -> Files:
@@ -68,7 +68,7 @@ class Folder:
         return (self.path / name).read_bytes()
 
     def create(self, name: str, content: bytes) -> None:
-        if (self.path / name).exists():  # nobody writes it now: whoever creates is alone
+        if (self.path / name).exists():  # only one creates at a time, so nothing is writing it
             raise FileExistsError(name)
         self.replace(name, content)
 
@@ -177,10 +177,10 @@ class Objects:
             shutil.rmtree(fetched, ignore_errors=True)
             fetched.mkdir()
             for file in (*FILES, MANIFEST):
-                with suppress(FileNotFoundError):  # who opens it says what is missing
+                with suppress(FileNotFoundError):  # opening it reports what is missing
                     self._ask(self.fs.get_file, f"{self.root}/{name}/{file}", str(fetched / file))
             shutil.rmtree(folder, ignore_errors=True)
-            fetched.rename(folder)  # whoever opens it sees all of it
+            fetched.rename(folder)  # complete for every reader
         return folder
 
     def alone(self) -> AbstractContextManager[None]:

@@ -1,7 +1,7 @@
-"""The store of deployed releases: bundles in folders named by version, a ledger of every act, and what it comes to.
+"""The store of deployed releases: bundles in folders named by version, a ledger of every act, and the state it left.
 
 An act is one file of the ledger, numbered, written whole and never again: a crash leaves the state before or after it.
-The state file says the same as the last act, for a quick look; where it does not, the ledger counts.
+The state file repeats the last act's state for a quick look; where they differ, the ledger counts.
 """
 
 import getpass
@@ -30,7 +30,7 @@ ACT = re.compile(r"[0-9]{8}\.json")
 MAX_TRIES = 20  # to be the next in the ledger, where there is no lock
 
 
-Change = Callable[[State], State | None]  # what an act makes of the state; None: it is so already
+Change = Callable[[State], State | None]  # the state after an act; None: it is so already
 
 
 class UnknownRelease(InputError):
@@ -38,7 +38,7 @@ class UnknownRelease(InputError):
 
 
 class Store:
-    """The releases at `where`, a folder or a URL of object storage. People who act at once act one after the other."""
+    """The releases at `where`, a folder or a URL of object storage. Simultaneous acts happen one after the other."""
 
     def __init__(self, where: str | Path):
         self.where, self.files = where, files_at(where)
@@ -78,10 +78,10 @@ class Store:
         return added_at(map(self._act, reversed(self._names())), versions)
 
     def state(self) -> State:
-        """What the last act left; a state file that says otherwise is reported and put right."""
+        """The state that the last act left; a state file that differs is reported and corrected."""
         if self._is_written(state := self._last()):
             return state
-        # whoever is between an act and its state file is waited for
+        # wait for an act whose state file is not yet written
         with suppress(InputError, OSError), self.files.alone():
             if not self._is_written(state := self._last()):
                 log.warning("%s/%s is not what the last act left; the ledger's %s counts", self.where, STATE, state)
@@ -110,7 +110,7 @@ class Store:
         return version
 
     def promote(self, version: str, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
-        """Let that release answer. `gate` is what it passed, against the champion that must still be there."""
+        """Make that release champion. `gate` is the report it passed, against the champion that must still be there."""
         Scorer.open(self.bundle(version))
 
         def change(state: State) -> State | None:
@@ -123,7 +123,7 @@ class Store:
         return self._append_act("promote", version, reason, who, change, **_present(gate=gate))
 
     def rollback(self, reason: str, who: str = "") -> State:
-        """Let the champion before this one answer again. Again, and it is the one before that."""
+        """Make the champion before this one champion again; a second rollback goes one further back."""
 
         def change(state: State) -> State:
             *before, version, _ = [None, None, *champions(self.history())][-3:]
@@ -135,13 +135,13 @@ class Store:
         return self._append_act("rollback", None, reason, who, change)
 
     def refuse(self, version: str, reason: str, gate: Mapping[str, Any], who: str = "") -> State:
-        """Write down that the gate said no; nobody answers otherwise."""
+        """Record that the gate refused a release; the state stays."""
         return self._append_act("refuse", version, reason, who, lambda state: state, gate=gate)
 
     def split(
         self, version: str | None, share: float, reason: str, who: str = "", gate: Mapping[str, Any] | None = None
     ) -> State:
-        """Let that release answer `share` of the customers, the same ones always; None, or a share of 0, ends it."""
+        """Let that release answer `share` of the customers, always the same ones; None or 0 ends the split."""
         if not 0 <= share <= 1:
             raise InputError(f"the share is {share:g}; expected 0 to 1")
         if version is None or share == 0:
@@ -155,7 +155,7 @@ class Store:
         return self._append_act("split", version, reason, who, change, **_present(gate=gate))
 
     def shadow(self, version: str | None, reason: str, who: str = "", gate: Mapping[str, Any] | None = None) -> State:
-        """Let that release score what others answer; None ends it."""
+        """Let that release score the customers that others answer; None ends it."""
 
         def change(state: State) -> State | None:
             if version:
@@ -167,7 +167,7 @@ class Store:
         return self._append_act("shadow", version, reason, who, change, **_present(gate=gate))
 
     def abort(self, reason: str, who: str = "", challenger: str | None = None) -> State:
-        """End a split that does harm: of that challenger, or whoever it is."""
+        """End a split that does harm: of that challenger, or of any."""
 
         def change(state: State) -> State | None:
             return None if challenger not in (None, state["challenger"]) else _without_split(state)
@@ -180,10 +180,10 @@ class Store:
         Scorer.open(self.bundle(version))
 
     def _fits(self, release: Release, state: State) -> None:
-        """Refuse a release that takes other customers than those that are here."""
+        """Refuse a release whose requests differ from those of the releases in the store."""
         others = [version for version in self.versions if version != release.version]
         for first in sorted(others, key=lambda version: version != state["champion"]):
-            with suppress(InputError):  # one that is damaged says nothing, and may be why another is added
+            with suppress(InputError):  # a damaged one says nothing, and may be why another is added
                 here, there = request_types(open_release(self.bundle(first)).schema), request_types(release.schema)
                 break
         else:
@@ -215,7 +215,7 @@ class Store:
                 ended = before["shadow" if act == "shadow" else "challenger"]
                 with suppress(FileExistsError):
                     named = version or (after["champion"] if act == "rollback" else ended)
-                    # the number behind what was read: where there is no lock, it is taken if somebody was faster
+                    # the number after the last one read: without a lock it may be taken by now
                     self._write_act(int(names[-1][:8]) + 1 if names else 1, act, named, reason, who, after, **more)
                     return after
         raise InputError(f"{self.where}: others act all the time; try again")
@@ -223,7 +223,7 @@ class Store:
     def _write_act(
         self, number: int, act: str, version: str | None, reason: str, who: str, state: State, **more: Any
     ) -> None:
-        """Write the act down, then what it comes to."""
+        """Write the act, then the state."""
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         entry = {
             "at": at,
@@ -237,11 +237,11 @@ class Store:
         self.files.create(f"{LEDGER}/{act_name(number)}", json.dumps(entry, indent=1).encode() + b"\n")
         try:
             self._write(state)
-        except (InputError, OSError) as error:  # the act is done: who is told that it failed does it twice
+        except (InputError, OSError) as error:  # the act is done: reporting a failure would have it done twice
             log.warning("%s/%s can't be written, the ledger counts: %s", self.where, STATE, error)
 
     def _names(self) -> list[str]:
-        """Acts alone: an editor's copy beside one is none."""
+        """Acts only: an editor's copy beside one is not an act."""
         return [name for name in self.files.names(LEDGER) if ACT.fullmatch(name)]
 
     def _act(self, name: str) -> Act:
@@ -280,7 +280,7 @@ def _present(**parts: Any) -> dict[str, Any]:
 
 
 def _with_champion(version: str, previous: str | None, state: State) -> State:
-    """A new champion ends the split, whose other side it was; the shadow goes on, unless it is the one."""
+    """A new champion ends the split; the shadow stays, unless it is the new champion."""
     shadow = None if state["shadow"] == version else state["shadow"]
     return State(champion=version, previous=previous, challenger=None, share=0.0, shadow=shadow)
 
@@ -294,7 +294,7 @@ def _if_changed(before: State, after: State) -> State | None:
 
 
 def request_types(schema: Schema) -> dict[str, str]:
-    """What a request must hold, whatever ranges and levels are allowed."""
+    """The type of each field of a request."""
     return {column.name: f"{column.type}{', may be missing' if column.nullable else ''}" for column in schema.columns}
 
 

@@ -59,7 +59,7 @@ def test_a_misspelt_knob_is_named_with_the_one_that_was_meant(tmp_path: Path) ->
 def test_every_mistake_of_a_section_is_told_at_once(tmp_path: Path) -> None:
     lines = sentences(tmp_path, "train: {rate: fast, speed: 1}")
     assert len(lines) == 3
-    assert lines[0] == "params.yaml: train misses the knob 'depth'; add it"
+    assert lines[0] == "params.yaml: train is missing the knob 'depth'; add it"
     assert lines[1].startswith("params.yaml: train.rate is 'fast': input should be a valid number")
     assert lines[2].startswith("params.yaml: train has no knob 'speed'")
 

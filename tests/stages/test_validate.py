@@ -431,7 +431,7 @@ def test_an_unfit_table_ends_with_status_1_after_all_files_are_whole(caplog: pyt
 @pytest.mark.parametrize(
     ("file", "old", "new", "line"),
     [
-        ("params.yaml", "leak_auc", "leek_auc", "params.yaml: validate misses the knob 'leak_auc'; add it"),
+        ("params.yaml", "leak_auc", "leek_auc", "params.yaml: validate is missing the knob 'leak_auc'; add it"),
         (
             "params.yaml",
             "0.3",
