@@ -133,7 +133,7 @@ class Tracker:
 
     @contextmanager
     def run(self, name: str, parent: Any = None, commit: bool = True, **tags: str) -> Iterator[Any]:
-        """A run of that name, below `parent`, with the git commit as tag unless `commit` is false; it ends with the block."""
+        """A run of that name, below `parent`, tagged with the git commit if `commit`; it ends with the block."""
         tags |= {"mlflow.parentRunId": parent.info.run_id} if parent else {}
         tags |= _git_tags() if commit else {}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)

@@ -44,7 +44,7 @@ class _Act(BaseModel):
 class Promote(_Act):
     version: Version
     reason: Reason
-    force: Annotated[bool, Field(strict=True, description="even if the gate refuses it; the ledger records that")] = (
+    force: Annotated[bool, Field(strict=True, description="even if the gate refuses; the ledger records it")] = (
         False
     )
 

@@ -205,4 +205,4 @@ def test_acts_of_the_command_line_are_mirrored_and_what_is_mirrored_can_be_added
     monkeypatch.setenv("CHURN_RELEASES", str(tmp_path / "here"))
     command("split", "off")
     assert "challenger" not in aliases(server)
-    assert "the registry says what the store says" in command("mirror")
+    assert "the registry agrees with the store" in command("mirror")
