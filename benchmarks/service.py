@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from churn.release import CARD, open_release, seal
+from demo.processes import free_port, until
 from serve.log.database import connect
 from serve.log.tables import first_id, predictions
 from serve.releases.store import Store
@@ -61,31 +61,27 @@ class Load:
 @contextmanager
 def server(app: str, workers: int, **environment: str) -> Iterator[str]:
     """`app` under uvicorn, ready; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--workers", str(workers)]
     command += [] if app.startswith("serve") else ["--no-access-log"]
     with tempfile.TemporaryFile() as lines:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=lines, stderr=lines)
         try:
-            wait_for(process, f"http://127.0.0.1:{port}/openapi.json")
+            until(lambda: is_up(process, f"http://127.0.0.1:{port}/openapi.json"), 30)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(30)
 
 
-def wait_for(process: subprocess.Popen[bytes], url: str) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            sys.exit(f"{process.args} ended with exit status {process.returncode}")
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"{process.args} did not answer within 30 s")
+def is_up(process: subprocess.Popen[bytes], url: str) -> bool:
+    if process.poll() is not None:
+        sys.exit(f"{process.args} ended with exit status {process.returncode}")
+    try:
+        urllib.request.urlopen(url, timeout=1).close()
+        return True
+    except OSError:
+        return False
 
 
 def load(url: str, script: Path, seconds: int) -> Load:

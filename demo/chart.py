@@ -1,8 +1,6 @@
 """The demo's chart: ROC AUC and profit over the months, with and without retraining; and a page that holds it."""
 
 from collections.abc import Sequence
-from html import escape
-from io import StringIO
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -15,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from churn.intervals import Interval
+from churn.page import render, svg
 from churn.script import replacing, write_text
 from demo.story import Month, Recovery, row, totals
 from demo.world import CHANGED, WORLDS
@@ -103,37 +102,18 @@ def events(axes: Axes, months: Sequence[Month]) -> None:
 
 def plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e5e5e5", lw=0.7)
+    axes.grid(axis="y", color="black", alpha=0.1, lw=0.7)
     axes.set_axisbelow(True)
-
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>The closed loop</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-svg {{ width: 100%; height: auto }} table {{ border-collapse: collapse; font-size: .9rem }}
-th, td {{ padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right }}
-th:nth-child(2), td:nth-child(2) {{ text-align: left }}
-</style>
-<h1>The closed loop</h1>
-{sentences}
-{chart}
-<table><thead><tr>{head}</tr></thead><tbody>
-{rows}
-</tbody></table>
-"""
 
 
 def write_page(figure: Figure, months: Sequence[Month], sentences: Sequence[str], path: Path) -> None:
     """One file: the sentences, the chart and the months."""
-    rows, drawn = [row(month) for month in months], StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "demo"}):  # text stays text
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    svg = drawn.getvalue()
-    page = PAGE.format(
-        sentences="\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences),
-        chart=svg[svg.index("<svg") :],
-        head="".join(f"<th>{escape(name)}</th>" for name in rows[0]),
-        rows="\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells.values())}</tr>" for cells in rows),
+    rows = [row(month) for month in months]
+    page = render(
+        Path(__file__).with_suffix(".html"),
+        sentences=sentences,
+        drawing=svg(figure, "ROC AUC and profit over the months, with and without retraining"),
+        head=list(rows[0]),
+        rows=[list(cells.values()) for cells in rows],
     )
     write_text(path, page)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from churn.script import InputError
-from demo.workspace import child
+from demo.processes import child, free_port, until
 
-PATIENCE = 60.0  # seconds for whatever is waited for
-PAUSE = 0.02
+WAIT_SECONDS = 60.0  # for whatever is waited for
 
 
 class Web:
@@ -81,7 +79,7 @@ class Service(Web):
     def wait_for(self, version: str, arm: str = "champion") -> None:
         """Until that release is loaded as that arm."""
         name = f'churn_model_info{{arm="{arm}",model_version="{version}"}}'
-        until(lambda: self.metric(name) == 1)
+        until(lambda: self.metric(name) == 1, WAIT_SECONDS)
 
 
 class Watch(Web):
@@ -116,28 +114,12 @@ class Watch(Web):
             return file.read().decode(errors="replace").splitlines()
 
 
-def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> float:
-    """Seconds that it took to become true."""
-    begin = time.monotonic()
-    while not condition():
-        if time.monotonic() > begin + seconds:
-            raise InputError(f"what the demo waits for does not come true within {seconds:g} seconds")
-        time.sleep(PAUSE)
-    return time.monotonic() - begin
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @contextmanager
 def service(clone: Path) -> Iterator[Service]:
     port, log = free_port(), clone.parent / "service.log"
     with child("uvicorn", "serve.app:app", "--port", str(port), cwd=clone, log=log) as process:
         web = Service(port, process, log)
-        until(web.is_up)
+        until(web.is_up, WAIT_SECONDS)
         yield web
 
 
@@ -146,5 +128,5 @@ def watch(clone: Path) -> Iterator[Watch]:
     port, log = free_port(), clone.parent / "watch.log"
     with child("monitoring.watch", "--every", "0", "--port", str(port), cwd=clone, log=log) as process:
         web = Watch(port, process, log)
-        until(web.is_up)
+        until(web.is_up, WAIT_SECONDS)
         yield web

@@ -7,8 +7,8 @@ import numpy as np
 from churn.params import read_knobs
 from churn.scorer import Scorer
 from churn.script import InputError
-from demo.client import until
 from demo.crowd import side
+from demo.processes import until
 from demo.steps import CUSTOMERS, Steps
 from demo.story import Recovery
 from demo.world import CHANGED, WORLDS, expected_auc
@@ -158,7 +158,7 @@ class Play(Steps):
         status, answer = self.service.post("/admin/rollback", {"reason": "the check found a breach"})
         if status != 200:
             raise InputError(f"the rollback was refused: {answer}")
-        until(lambda: self.service.ask([customer])[0]["model_version"] == self.retrained_version)
+        until(lambda: self.service.ask([customer])[0]["model_version"] == self.retrained_version, 60)
         self.told["rollback"] = time.monotonic() - begin
         self.months[-1].events.append("rolled back")
         self.screen.say(

@@ -16,12 +16,13 @@ from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
 from churn.script import InputError
-from demo.client import Service, Watch, service, until, watch
+from demo.client import Service, Watch, service, watch
 from demo.clock import pass_time
 from demo.crowd import Crowd, side
+from demo.processes import child, until
 from demo.screen import Screen
 from demo.story import Month, Recovery, Score, Side
-from demo.workspace import child, repro
+from demo.workspace import repro
 from demo.world import WORLDS
 from monitoring.check.findings import Report
 from monitoring.check.knobs import Limits
@@ -220,7 +221,7 @@ class Steps:
             time.sleep(0.5)
             return seen == before and seen > 0
 
-        until(is_still)
+        until(is_still, 60)
 
     def show_roles(self) -> None:
         state = self.store.state()

@@ -6,12 +6,11 @@ create` makes of them; nothing in the repository is touched.
 
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, contextmanager, suppress
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ import yaml
 from churn.git import commit, git
 from churn.params import PARAMS
 from churn.script import InputError, write_text
+from demo.processes import end
 from monitoring.retrain.clone import cache_folder, clone_into, identity
 
 ELSEWHERE = ("GIT_", "DVC_EXP", "MLFLOW_", "CHURN_", "PROMETHEUS_")  # variables that would lead away from here
-PATIENCE = 15  # seconds that a process has to end in
 
 
 @contextmanager
@@ -78,29 +77,6 @@ def set_params(params: Path, knobs: Mapping[str, Any]) -> None:
             inside = inside[section]
         inside[knob] = value
     write_text(params, yaml.safe_dump(content, sort_keys=False))
-
-
-@contextmanager
-def child(*words: str, cwd: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m WORDS`, ended with the block; what it says goes to the log."""
-    with log.open("ab") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=cwd, stdout=said, stderr=said, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        end(process)
-
-
-def end(process: subprocess.Popen[Any]) -> None:
-    """Ask it to end; what is left of it after a while is killed."""
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(PATIENCE)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def repro(clone: Path, heard: Callable[[str], None]) -> str:

@@ -19,7 +19,7 @@ ARROWS = {
     "monitoring": {"churn", "serve", "monitoring"},
     "review": {"churn", "review"},
     "demo": {"churn", "stages", "serve", "monitoring", "demo"},
-    "benchmarks": {"churn", "stages", "serve", "benchmarks"},
+    "benchmarks": {"churn", "stages", "serve", "demo", "benchmarks"},
 }
 # the service's rooms and files from the top down: each may import what stands below it
 SERVE = ("app", "http", "predict", "payloads", "releases", "log", "telemetry", "settings")

@@ -44,9 +44,7 @@ class _Act(BaseModel):
 class Promote(_Act):
     version: Version
     reason: Reason
-    force: Annotated[bool, Field(strict=True, description="even if the gate refuses; the ledger records it")] = (
-        False
-    )
+    force: Annotated[bool, Field(strict=True, description="even if the gate refuses; the ledger records it")] = False
 
 
 class Rollback(_Act):

@@ -32,7 +32,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.servers import rewritten, until
+from demo.processes import until
+from tests.e2e.servers import rewritten
 
 PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROGRAMS = ("ip", "unshare", "nsenter", "setpriv", "nginx", "prometheus", "prometheus-alertmanager", "wget")

@@ -8,7 +8,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,27 +27,13 @@ from urllib.request import Request, urlopen
 import pytest
 from sqlalchemy import Engine, select
 
+from demo.processes import free_port, until
 from review.verify import environment
 from serve.log.tables import predictions
 from serve.releases.store import Store
 from tests.conftest import ROOT
 
 Answer = tuple[int, dict[str, str], Any]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """What `condition` gives once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.02)
-    return found
 
 
 class Service:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from demo.processes import until
 from serve.log.checks import record
 from serve.log.database import connect
 from tests.conftest import ROOT, other_release
-from tests.e2e.servers import Service, Started, alertmanager, prometheus, until, webhook
+from tests.e2e.servers import Service, Started, alertmanager, prometheus, webhook
 
 pytestmark = pytest.mark.e2e
 

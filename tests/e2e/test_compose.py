@@ -19,10 +19,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from demo.processes import until
 from serve.log.checks import record
 from serve.log.database import connect
 from tests.e2e.compose_stack import Stack, stack
-from tests.e2e.servers import logged, until
+from tests.e2e.servers import logged
 
 pytestmark = pytest.mark.e2e
 

@@ -13,13 +13,14 @@ import pytest
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
+from demo.processes import until
 from demo.world import month
 from monitoring.check.knobs import Limits
 from monitoring.check.report import report
 from serve.log.checks import record
 from serve.log.database import connect
 from tests.conftest import ROOT, opposite_release, other_release
-from tests.e2e.servers import Load, Service, Started, prometheus, until
+from tests.e2e.servers import Load, Service, Started, prometheus
 from tests.ops.test_dashboards import DASHBOARDS, panels
 from tests.simulated_months import taken
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from demo.processes import until
 from serve.log.database import connect
-from tests.e2e.servers import Load, Postgres, Service, check, eventually, postgres, under_load, until
+from tests.e2e.servers import Load, Postgres, Service, check, eventually, postgres, under_load
 
 pytestmark = pytest.mark.e2e
 

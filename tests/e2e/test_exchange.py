@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import until
 from review.verify import environment
 from serve.log.database import connect
 from tests.conftest import ROOT, opposite_release
-from tests.e2e.servers import Load, Service, check, eventually, under_load, until
+from tests.e2e.servers import Load, Service, check, eventually, under_load
 
 pytestmark = pytest.mark.e2e
 

@@ -16,11 +16,12 @@ from churn.model import load_model
 from churn.read_table import read_table
 from churn.release import PIPELINE, open_release
 from churn.table import customers, named
+from demo.processes import until
 from serve.log.database import connect
 from serve.releases.store import Store
 from tests.e2e.conftest import TELCO
 from tests.e2e.docker_engine import BASE, Engine, engine
-from tests.e2e.servers import Load, Service, logged, until
+from tests.e2e.servers import Load, Service, logged
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from churn.scorer import Scorer
+from demo.processes import free_port, until
 from serve.releases.store import Store
 from tests.conftest import opposite_release, other_release
-from tests.e2e.servers import Service, free_port, until
+from tests.e2e.servers import Service
 
 pytestmark = pytest.mark.e2e
 

@@ -13,10 +13,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from demo.processes import free_port
 from review.verify import environment
 from tests.conftest import ROOT
 from tests.e2e.conftest import command
-from tests.e2e.servers import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -15,10 +15,10 @@ import pytest
 
 from churn.scorer import Scorer
 from churn.script import InputError
+from demo.processes import free_port, until
 from review.verify import environment
 from serve.releases.registry import mirror, pull, tell
 from tests.conftest import ROOT
-from tests.e2e.servers import free_port, until
 from tests.serve.releases.test_registry import Bundles, another, bundles, state
 
 pytestmark = pytest.mark.e2e

@@ -17,6 +17,7 @@ import yaml
 
 from churn.release import open_release
 from churn.scorer import Scorer
+from demo.processes import until
 from demo.world import month, sent, true_auc
 from monitoring.retrain.policy import ACTOR
 from review.verify import environment, git
@@ -26,7 +27,6 @@ from serve.releases.store import Store
 from serve.releases.trace import directory_hash
 from stages.simulate import leaving
 from tests.e2e.conftest import command
-from tests.e2e.servers import until
 from tests.factories import empty_log
 from tests.simulated_months import log_month
 

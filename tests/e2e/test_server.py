@@ -17,9 +17,10 @@ import pytest
 from sqlalchemy import func, select
 
 from churn.release import CARD, FORMAT, GOLDEN, MANIFEST, MODEL, PIPELINE, seal
+from demo.processes import until
 from serve.log.database import connect
 from serve.log.tables import predictions
-from tests.e2e.servers import Load, Service, until
+from tests.e2e.servers import Load, Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 

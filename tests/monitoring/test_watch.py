@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from churn.script import InputError
+from demo.processes import until as until_soon
 from monitoring import watch
 from monitoring.watch import Watch, create_app
-from tests.e2e.servers import until as until_soon
 
 until = partial(until_soon, seconds=60)  # a process takes its time to start where others run
 

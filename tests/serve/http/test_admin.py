@@ -14,10 +14,10 @@ from starlette.testclient import TestClient
 
 from churn.release import open_release
 from churn.scorer import Scorer
+from demo.processes import until
 from serve.log.tables import predictions
 from serve.releases.store import Store
 from tests.conftest import opposite_release, other_release
-from tests.e2e.servers import until
 
 ADMIN = {"X-API-Key": "the admin's"}
 USER = {"X-API-Key": "a user's"}

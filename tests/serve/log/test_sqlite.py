@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import event
 
 from churn.script import InputError
+from demo.processes import until
 from serve.log import database, writer
 from serve.log.__main__ import main
 from serve.log.database import connect, create_tables
@@ -21,7 +22,6 @@ from serve.log.outcomes import labelled, matched
 from serve.log.spool import Spool
 from serve.log.writer import LogDown, LogFull, PredictionLog
 from tests.conftest import ROOT
-from tests.e2e.servers import until
 from tests.serve.log.test_writer import outcome, row, rows
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event, func, insert, select
 
+from demo.processes import until
 from serve.log import writer as module
 from serve.log.database import connect
 from serve.log.prune import prune
 from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Check, Row, checks, db_time, first_id, new_id, outcomes, predictions
 from serve.log.writer import LogFull, PredictionLog
-from tests.e2e.servers import until
 
 Each = Callable[..., list[Any]]
 

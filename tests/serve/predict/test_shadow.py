@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from churn.scorer import Scorer
+from demo.processes import until
 from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Row
 from serve.log.writer import PredictionLog
@@ -22,7 +23,6 @@ from serve.predict.batching import MAX_SHADOW_ROWS, SHADOW_ROWS, Predictor
 from serve.predict.live import Model
 from serve.predict.shadow import Shadow, rank_correlation
 from tests.conftest import opposite_release
-from tests.e2e.servers import until
 
 Probabilities = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9])
 
