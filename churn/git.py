@@ -65,5 +65,5 @@ def git_or_empty(*words: str) -> str:
 
 
 def commit(message: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-    """Commit what is staged, if anything."""
+    """Commit what is staged; an empty commit where nothing is."""
     git(*PLAIN, "commit", "--quiet", "--allow-empty", "--message", message, cwd=cwd, env=env)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from churn.scores import Weights, resamples
 
 Z = NormalDist().inv_cdf(0.975)
-MOST = 10_000  # customers that are resampled: more cost time and tell nothing new about the spread
+MOST = 10_000  # customers that are resampled: more cost time and show nothing new about the spread
 Measure = Callable[[Weights], dict[str, np.ndarray]]
 
 
@@ -34,7 +34,9 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def bootstrap(measure_of: Callable[[np.ndarray], Measure], n: int, b: int, seed: list[int]) -> dict[str, np.ndarray]:
+def bootstrap(
+    measure_of: Callable[[np.ndarray], Measure], n: int, b: int, seed: int | list[int]
+) -> dict[str, np.ndarray]:
     """(1 + b,) each: the value of the n customers, then those of b resamples; `measure_of` takes positions of them.
 
     Of more than MOST customers a random part is resampled, and the spread is shrunk by the root of its share: the m out

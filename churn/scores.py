@@ -10,6 +10,7 @@ import numpy as np
 
 SCORES = ("roc_auc", "average_precision", "brier", "log_loss", "accuracy", "f1", "precision", "recall")
 LOSSES = ("brier", "log_loss")  # the lower the better
+MIN_CUSTOMERS, MIN_OF_OUTCOME = 30, 5  # of a slice, so that its ranking can be scored
 BINS = 10  # of calibration, with equally many customers
 
 Weights = np.ndarray  # (b, n): how often each of n customers was drawn in each of b resamples
@@ -103,6 +104,12 @@ def roc_auc(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     below = n_negative[:, None] - stayed + negative / 2  # those who stayed and rank lower, ties counted half
     with np.errstate(divide="ignore", invalid="ignore"):
         return (below * positive).sum(axis=1) / (n_positive * n_negative)
+
+
+def enough_to_score(churned: np.ndarray) -> bool:
+    """Whether customers, (n,) in {0, 1}, are enough for a score of their ranking to mean something."""
+    n, leavers = len(churned), int(churned.sum())
+    return n >= MIN_CUSTOMERS and MIN_OF_OUTCOME <= leavers <= n - MIN_OF_OUTCOME
 
 
 def resamples(n: int, b: int, seed: int | np.random.Generator) -> Iterator[Weights]:

@@ -12,11 +12,12 @@ from pydantic import Field
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline
 
+from churn.intervals import Measure, bootstrap, with_intervals
 from churn.model import assemble, load_model
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.schema import TARGET, read_schema
-from churn.scores import BINS, ResampledScores, Weights, resamples, total
+from churn.scores import BINS, ResampledScores, Weights, enough_to_score, total
 from churn.script import replacing, run, write_json
 
 log = logging.getLogger("evaluate")
@@ -27,22 +28,6 @@ HEADLINES = (
     *("accuracy", "f1", "precision", "recall", "profit_per_customer", "roc_auc_gain"),
 )
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
-
-
-def with_intervals(measure: Callable[[Weights], dict[str, np.ndarray]], n: int, b: int, seed: int) -> dict[str, float]:
-    """Each value of `measure` on the n customers themselves, and as _low and _high its 95 % bootstrap interval."""
-    point = {key: float(value[0]) for key, value in measure(np.ones((1, n))).items()}
-    blocks = [measure(weights) for weights in resamples(n, b, seed)]
-    result: dict[str, float] = {}
-    for key, value in point.items():
-        # a resample without both outcomes has no ranking: NaN, and left out
-        drawn = np.concatenate([block[key] for block in blocks])
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
-        if key == "ece":
-            # noise adds to it and a resample is noisier than its sample: the draws' spread counts, not their place
-            low, high = max(0.0, value - 1.96 * drawn.std()), value + 1.96 * drawn.std()
-        result |= {key: value, f"{key}_low": float(low), f"{key}_high": float(high)}
-    return result
 
 
 def evaluate(
@@ -59,36 +44,44 @@ def evaluate(
     seed: Annotated[int, Field(ge=0)],
 ) -> dict[str, float]:
     """Scores of the test customers with intervals; churned, p and p_baseline (n,), base_rate that of the training."""
-    model, other = ResampledScores(churned, p), ResampledScores(churned, p_baseline)
-    flagged = p >= threshold
-    earned = profit.of(churned, flagged)
-    from_all = profit.of(churned, np.ones_like(flagged))
-    base_losses = (base_rate - churned) ** 2
 
-    def measure(w: Weights) -> dict[str, np.ndarray]:
-        n = w.sum(axis=1)
-        ranking, baseline_auc = model.ranking(w), other.ranking(w)["roc_auc"]
-        half = {f"{key}_at_half": value for key, value in model.flagging(w, 0.5).items()}
-        policies = {
-            "profit_per_customer": total(w, earned) / n,
-            "profit_everybody": total(w, from_all) / n,
-            "profit_random": (total(w, flagged) / n) * (total(w, from_all) / n),  # as many offers, to anybody
-        }
-        best_blunt = np.maximum(0, policies["profit_everybody"])  # nobody earns 0
-        return {
-            **ranking,
-            **model.flagging(w, threshold),
-            **half,
-            "churn_rate": total(w, churned) / n,
-            "brier_skill": 1
-            - ranking["brier"] / (total(w, base_losses) / n),  # against the training base rate for everybody
-            f"roc_auc_{baseline}": baseline_auc,
-            "roc_auc_gain": ranking["roc_auc"] - baseline_auc,
-            **policies,
-            "profit_gain": policies["profit_per_customer"] - best_blunt,
-        }
+    def measure_of(rows: np.ndarray) -> Measure:
+        y, flagged = churned[rows], p[rows] >= threshold
+        model, other = ResampledScores(y, p[rows]), ResampledScores(y, p_baseline[rows])
+        earned, from_all = profit.of(y, flagged), profit.of(y, np.ones_like(flagged))
+        base_losses = (base_rate - y) ** 2
 
-    return {"threshold": threshold, **with_intervals(measure, len(p), resamples, seed)}
+        def measure(w: Weights) -> dict[str, np.ndarray]:
+            n = w.sum(axis=1)
+            ranking, baseline_auc = model.ranking(w), other.ranking(w)["roc_auc"]
+            half = {f"{key}_at_half": value for key, value in model.flagging(w, 0.5).items()}
+            policies = {
+                "profit_per_customer": total(w, earned) / n,
+                "profit_everybody": total(w, from_all) / n,
+                "profit_random": (total(w, flagged) / n) * (total(w, from_all) / n),  # as many offers, to anybody
+            }
+            best_blunt = np.maximum(0, policies["profit_everybody"])  # nobody earns 0
+            return {
+                **ranking,
+                **model.flagging(w, threshold),
+                **half,
+                "churn_rate": total(w, y) / n,
+                # against the training's base rate for everybody
+                "brier_skill": 1 - ranking["brier"] / (total(w, base_losses) / n),
+                f"roc_auc_{baseline}": baseline_auc,
+                "roc_auc_gain": ranking["roc_auc"] - baseline_auc,
+                **policies,
+                "profit_gain": policies["profit_per_customer"] - best_blunt,
+            }
+
+        return measure
+
+    drawn = bootstrap(measure_of, len(p), resamples, seed)
+    result = with_intervals(drawn)
+    # noise adds to it and a resample is noisier than its sample: the draws' spread counts, not their place
+    ece, spread = result["ece"], float(drawn["ece"][1:].std())
+    result |= {"ece_low": max(0.0, ece - 1.96 * spread), "ece_high": ece + 1.96 * spread}
+    return {"threshold": threshold, **result}
 
 
 def slice_scores(
@@ -97,7 +90,7 @@ def slice_scores(
     """A row for each level of each column of groups (n, .): n, churn rate, ROC AUC and calibration with intervals.
 
     worse: the interval of the ROC AUC lies below the one of all customers, or the mean probability is off by more than
-    .05 and its interval excludes 0. A level with fewer than 30 customers, or 5 of an outcome, is counted, not scored.
+    .05 and its interval excludes 0. A level with too few customers is counted, not scored.
     """
     rows = []
     for column in groups:
@@ -105,20 +98,23 @@ def slice_scores(
             inside = (groups[column].astype(str) == level).to_numpy()
             y, q = churned[inside], p[inside]
             row = {"slice": f"{column} = {level}", "n": len(y), "churn_rate": y.mean(), "worse": False}
-            if len(y) >= 30 and min(y.sum(), len(y) - y.sum()) >= 5:
-                model = ResampledScores(y, q)
-
-                def measure(
-                    w: Weights, model: ResampledScores = model, off: np.ndarray = q - y
-                ) -> dict[str, np.ndarray]:
-                    return {"roc_auc": model.ranking(w)["roc_auc"], "bias": total(w, off) / w.sum(axis=1)}
-
-                row |= with_intervals(measure, len(y), resamples, seed)
+            if enough_to_score(y):
+                row |= with_intervals(bootstrap(slice_measure(y, q), len(y), resamples, seed))
                 biased = abs(row["bias"]) > 0.05 and (row["bias_low"] > 0 or row["bias_high"] < 0)
                 row["worse"] = bool(row["roc_auc_high"] < overall["roc_auc_low"] or biased)
             rows.append(row)
     scored = [f"{key}{end}" for key in ("roc_auc", "bias") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows).reindex(columns=["slice", "n", "churn_rate", *scored, "worse"])
+
+
+def slice_measure(churned: np.ndarray, p: np.ndarray) -> Callable[[np.ndarray], Measure]:
+    """ROC AUC and bias, the mean probability minus the churn rate."""
+
+    def measure_of(rows: np.ndarray) -> Measure:
+        model, off = ResampledScores(churned[rows], p[rows]), p[rows] - churned[rows]
+        return lambda w: {"roc_auc": model.ranking(w)["roc_auc"], "bias": total(w, off) / w.sum(axis=1)}
+
+    return measure_of
 
 
 def curves(churned: np.ndarray, p: np.ndarray, threshold: float) -> dict[str, pd.DataFrame]:

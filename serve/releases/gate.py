@@ -21,7 +21,7 @@ from churn.features import add_features
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.scorer import Scorer
-from churn.scores import LOSSES, ResampledScores, Weights, resamples, total
+from churn.scores import LOSSES, ResampledScores, Weights, enough_to_score, resamples, total
 from churn.script import InputError, rounded
 from serve.log.database import connect, first_line
 from serve.log.outcomes import labelled
@@ -29,7 +29,6 @@ from serve.releases.ledger import addition, learned_until, time_of
 from serve.releases.store import Store
 
 ERROR = 0.05  # of a one-sided bound
-FEW, RARE = 30, 5  # a slice with fewer customers, or fewer of an outcome, says nothing
 
 Positive = Annotated[float, Field(ge=0)]
 
@@ -97,8 +96,7 @@ def judge(
     for name, table in tables.items():
         n, churners = len(table.churned), int(table.churned.sum())
         looked_at[name] = n
-        enough = FEW if name == "test" else min_outcomes
-        if n < enough or not RARE <= churners <= n - RARE:
+        if not enough_to_score(table.churned) or (name != "test" and n < min_outcomes):
             if name == "test":
                 reasons.append(f"test: {n} customers, {churners} of them churned, are too few to compare on")
             continue
@@ -161,11 +159,7 @@ def worse_slices(
     champion: Side, candidate: Side, groups: Mapping[str, np.ndarray], margin: float, b: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """The slices that the candidate ranks clearly worse."""
-    told = {
-        name: inside
-        for name, inside in groups.items()
-        if inside.sum() >= FEW and RARE <= champion.churned[inside].sum() <= inside.sum() - RARE
-    }
+    told = {name: inside for name, inside in groups.items() if enough_to_score(champion.churned[inside])}
     for name, inside in told.items():
         before, after, n = champion.within(inside), candidate.within(inside), int(inside.sum())
 
