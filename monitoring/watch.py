@@ -75,15 +75,15 @@ class Watch:
         self._asked.set()
 
     def _work(self) -> None:
-        due = time.monotonic() if self.every else math.inf  # an alert does not put off the next check
+        due = time.monotonic() if self.every else math.inf  # looked at first: alerts do not put off the next check
         while not self._stopping:
-            if self._asked.is_set():
-                self._asked.clear()
-                self._run(RETRAIN)
-            elif time.monotonic() >= due:
+            if time.monotonic() >= due:
                 due = following(due, self.every, time.monotonic())
                 if self._run(CHECK) == BREACH:
                     self._run(RETRAIN)
+            elif self._asked.is_set():
+                self._asked.clear()
+                self._run(RETRAIN)
             self._asked.wait(max(0.0, due - time.monotonic()) if self.every else None)
 
     def _run(self, command: Sequence[str]) -> int:

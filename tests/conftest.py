@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -112,7 +113,8 @@ def build_project(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def released(project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The project's release bundle, tracked by MLflow on SQLite in the project; models/again is its twin."""
+    """The project's release bundle, tracked by MLflow on SQLite in the project (read it, do not
+    write: `copy_tracked`); models/again is its twin."""
 
     def build(folder: Path) -> None:
         from stages import deploy
@@ -125,6 +127,18 @@ def released(project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id:
 
     built_once(tmp_path_factory, worker_id, "released", build)
     return project / "models/release"
+
+
+def copy_tracked(released: Path, folder: Path) -> str:
+    """The address in MLflow of a copy of the project's database in `folder`, to be written to; artifacts that are new
+    lie there too."""
+    with (
+        sqlite3.connect(released.parent.parent / "mlflow.db") as original,
+        sqlite3.connect(folder / "mlflow.db") as copy,
+    ):
+        original.backup(copy)
+        copy.execute("UPDATE experiments SET artifact_location = ?", [(folder / "mlartifacts").as_uri()])
+    return f"sqlite:///{folder / 'mlflow.db'}"
 
 
 def other_release(released: Path, folder: Path, threshold: float = 0.99) -> Path:

@@ -16,7 +16,7 @@ from churn.release import open_release
 from churn.scores import SCORES
 from churn.script import InputError
 from churn.tracking import CANDIDATE, REGISTERED, Tracker, flat, track
-from tests.conftest import with_knobs
+from tests.conftest import copy_tracked
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
 
@@ -125,25 +125,26 @@ def test_a_release_is_registered_once_as_the_candidate(client: Any, version: str
     ],
 )
 def test_another_release_is_another_version_and_the_candidate_then(
-    folder: str, client: Any, project: Path, runs: list[Any], monkeypatch: pytest.MonkeyPatch
+    folder: str,
+    client: Any,
+    released: Path,
+    runs: list[Any],
+    elsewhere: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (before,) = client.search_model_versions(f"name = '{REGISTERED}'")
-    here = project / folder
-    here.mkdir(parents=True, exist_ok=True)
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    if here != project:
-        (here / "params.yaml").write_text(yaml.safe_dump(with_knobs(params, {"tracking.required": True})))
-    monkeypatch.chdir(here)
+    from mlflow import MlflowClient
+
+    root = elsewhere({"tracking.required": True})
+    copy = MlflowClient(copy_tracked(released, root))
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    if folder != ".":
+        (root / "params.yaml").rename(root / folder / "params.yaml")
+    monkeypatch.chdir(root / folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     logged = client.get_logged_model(runs[0].outputs.model_outputs[0].model_id)
-    try:
-        track("another", lambda tracker: tracker.register(runs[0], logged, "another"))
-        newest = client.get_model_version_by_alias(REGISTERED, CANDIDATE)
-        assert newest.tags["model_version"] == "another"
-        assert len(client.search_model_versions(f"name = '{REGISTERED}'")) == 2
-        client.delete_model_version(REGISTERED, newest.version)
-    finally:
-        client.set_registered_model_alias(REGISTERED, CANDIDATE, before.version)
+    track("another", lambda tracker: tracker.register(runs[0], logged, "another"))
+    assert copy.get_model_version_by_alias(REGISTERED, CANDIDATE).tags["model_version"] == "another"
+    assert len(copy.search_model_versions(f"name = '{REGISTERED}'")) == 2
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +202,16 @@ def test_a_server_that_is_down_ends_what_requires_it(unreachable: Callable[..., 
 
 
 def test_what_fails_on_the_way_is_told_too_and_leaves_a_failed_run(
-    released: Path, client: Any, elsewhere: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+    released: Path,
+    elsewhere: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{released.parent.parent / 'mlflow.db'}")
-    elsewhere()
+) -> None:
+    from mlflow import MlflowClient
+
+    address = copy_tracked(released, elsewhere())
+    client = MlflowClient(address)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
 
     def tell(tracker: Tracker) -> None:
         with tracker.run("broken"):

@@ -18,23 +18,25 @@ until = partial(until_soon, seconds=60)  # a process takes its time to start whe
 
 FIRING = {"status": "firing", "labels": {"alertname": "ChurnConceptDrift", "retrain": "true"}, "annotations": {}}
 RECORD = """
-import sys, time
+import pathlib, sys, time
 with open({path!r}, "a") as file:
     file.write({name!r} + "\\n")
-time.sleep({seconds})
+while pathlib.Path({held!r}).exists():
+    time.sleep(0.02)
 sys.exit({status})
 """
 
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
-    """Let check and retrain be scripts that write down that they ran; what ran so far."""
+    """Let check and retrain be scripts that write down that they ran, and end when no file `held` is there any more;
+    what ran so far."""
     path = tmp_path / "runs"
 
-    def ran(check: int | None = None, retrain: int = 0, seconds: float = 0) -> list[str]:
+    def ran(check: int | None = None, retrain: int = 0) -> list[str]:
         if check is not None:
             for name, status in (("check", check), ("retrain", retrain)):
-                script = RECORD.format(path=str(path), name=name, seconds=seconds, status=status)
+                script = RECORD.format(path=str(path), name=name, held=str(tmp_path / "held"), status=status)
                 (tmp_path / f"recorded_{name}.py").write_text(script)
                 monkeypatch.setattr(watch, name.upper(), (f"recorded_{name}",))
         return path.read_text().split() if path.exists() else []
@@ -71,28 +73,29 @@ def test_an_alert_asks_for_a_retraining_and_a_resolved_one_does_not(runs: Callab
     assert runs() == ["retrain"]
 
 
-@pytest.mark.slow
-def test_many_alerts_at_once_ask_once_more_at_most(runs: Callable[..., list[str]]) -> None:
-    runs(check=0, seconds=0.5)
+def test_many_alerts_at_once_ask_once_more_at_most(runs: Callable[..., list[str]], tmp_path: Path) -> None:
+    runs(check=0)
+    (tmp_path / "held").touch()
     with TestClient(create_app(Watch(0))) as client:
         client.post("/alerts", json={"alerts": [FIRING]})
         until(lambda: runs() == ["retrain"])
         for _ in range(20):
             client.post("/alerts", json={"alerts": [FIRING]})
+        (tmp_path / "held").unlink()
         until(lambda: len(runs()) == 2)
-        time.sleep(0.8)
+        time.sleep(0.3)
     assert runs() == ["retrain", "retrain"]
 
 
-@pytest.mark.slow
 def test_alerts_do_not_put_off_the_next_check(runs: Callable[..., list[str]]) -> None:
     runs(check=0)
-    with TestClient(create_app(Watch(0.4))) as client:
-        begun = time.monotonic()
-        while time.monotonic() < begun + 3 and runs().count("check") < 3:
+    with TestClient(create_app(Watch(0.2))) as client:
+
+        def alerted_and_checked() -> bool:
             client.post("/alerts", json={"alerts": [FIRING]})
-            time.sleep(0.05)
-    assert runs().count("check") >= 3
+            return runs().count("check") >= 3
+
+        until(alerted_and_checked)
 
 
 @pytest.mark.parametrize(("now", "expected"), [(100.0, 110.0), (109.0, 110.0), (110.0, 120.0), (157.0, 160.0)])
@@ -135,8 +138,9 @@ def test_a_run_that_fails_is_told_and_the_next_goes_on(runs: Callable[..., list[
         until(lambda: 'churn_watch_exit_status{command="recorded_retrain"} 1.0' in client.get("/metrics").text)
 
 
-def test_the_end_of_the_watch_is_the_end_of_its_run(runs: Callable[..., list[str]]) -> None:
-    runs(check=1, seconds=60)
+def test_the_end_of_the_watch_is_the_end_of_its_run(runs: Callable[..., list[str]], tmp_path: Path) -> None:
+    runs(check=1)
+    (tmp_path / "held").touch()
     with TestClient(create_app(Watch(3600))):
         until(lambda: runs() == ["check"])
         begun = time.monotonic()

@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from churn.scorer import Scorer
 from churn.script import InputError
 from churn.tracking import CANDIDATE, REGISTERED, Tracker, reason, shown
 from serve.releases.registry import ALIASES, mirror, pull, tell
-from tests.conftest import ROOT
+from tests.conftest import ROOT, copy_tracked
 from tests.test_pipeline_contract import HEAVY
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
@@ -64,9 +63,7 @@ def here(released: Path, elsewhere: Callable[..., Path], monkeypatch: pytest.Mon
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     folder = elsewhere()
     (folder / "requirements.txt").write_text("mlflow\n")
-    with sqlite3.connect(released.parent.parent / "mlflow.db") as original, sqlite3.connect("mlflow.db") as copy:
-        original.backup(copy)
-        copy.execute("UPDATE experiments SET artifact_location = ?", [(folder / "mlartifacts").as_uri()])
+    copy_tracked(released, folder)
     yield folder
     mlflow.set_tracking_uri(before)
 
