@@ -103,7 +103,6 @@ def twin(bundle: Path, folder: Path, i: int) -> Path:
     """The same release under another version: its threshold differs in the ninth digit."""
     shutil.copytree(bundle, folder)
     card = json.loads((folder / CARD).read_text())
-    del card["model_version"]
     card["threshold"]["value"] += i * 1e-9
     seal(folder, card)
     return folder

@@ -60,9 +60,11 @@ def unsealed(folder: Path, schema: Schema, card: Mapping[str, Any]) -> Release:
 def seal(folder: Path, card: Mapping[str, Any]) -> str:
     """Write the card, its version and the manifest beside the other files, and return the version.
 
-    The version is made of the content of all files and of the card, so equal trainings get equal versions.
+    The version is made of the content of all files and of the card, so equal trainings get equal versions; one that
+    the card has already is replaced.
     """
-    card = json.loads(json.dumps(card, allow_nan=False))  # as it will be read: a key that is a number becomes text
+    content = {key: value for key, value in card.items() if key != "model_version"}
+    card = json.loads(json.dumps(content, allow_nan=False))  # as it will be read: a key that is a number becomes text
     version = _version({name: file_hash(folder / name) for name in FILES if name != CARD}, card)
     _write(folder / CARD, {"model_version": version, **card})
     _write(folder / MANIFEST, {"format": FORMAT, "sha256": {name: file_hash(folder / name) for name in FILES}})

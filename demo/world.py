@@ -9,7 +9,7 @@ import pandas as pd
 from churn.customers import records
 from churn.schema import Schema
 from churn.scores import ResampledScores
-from stages.simulate import leaving, simulate
+from stages.simulate import simulate
 
 BEGINS = 2  # the month, counted from 0, in which a drift begins
 
@@ -30,11 +30,6 @@ def sent(schema: Schema, customers: pd.DataFrame) -> list[dict[str, Any]]:
         elif column.type == "category":
             columns[column.name] = columns[column.name].astype("str")
     return records(columns)
-
-
-def true_auc(customers: pd.DataFrame, p: np.ndarray, concept: float = 0.0) -> float:
-    """The ROC AUC of p that is expected of these customers, by the chance with which the simulation lets each leave."""
-    return expected_auc(leaving(customers, concept), p)
 
 
 def expected_auc(chance: np.ndarray, p: np.ndarray) -> float:

@@ -4,7 +4,6 @@ Nothing here touches the repository. Stages are imported in the fixtures: a test
 """
 
 import contextlib
-import json
 import os
 import shutil
 import sqlite3
@@ -139,44 +138,6 @@ def copy_tracked(released: Path, folder: Path) -> str:
         original.backup(copy)
         copy.execute("UPDATE experiments SET artifact_location = ?", [(folder / "mlartifacts").as_uri()])
     return f"sqlite:///{folder / 'mlflow.db'}"
-
-
-def other_release(released: Path, folder: Path, threshold: float = 0.99) -> Path:
-    """The bundle with another threshold, so with another version."""
-    from churn.release import CARD, seal
-
-    shutil.copytree(released, folder)
-    card = json.loads((folder / CARD).read_text())
-    del card["model_version"]
-    card["threshold"]["value"] = threshold
-    seal(folder, card)
-    return folder
-
-
-def opposite_release(released: Path, folder: Path) -> Path:
-    """The bundle with another graph: whoever stays leaves."""
-    import onnx
-
-    from churn.release import CARD, GOLDEN, MODEL, open_release, seal
-    from churn.scorer import Scorer
-
-    shutil.copytree(released, folder)
-    model = onnx.load(folder / MODEL)
-    last = next(node for node in model.graph.node if "churn_probability" in node.output)
-    last.output[list(last.output).index("churn_probability")] = "p"
-    model.graph.initializer.append(onnx.helper.make_tensor("whole", onnx.TensorProto.DOUBLE, [], [1.0]))
-    model.graph.node.append(onnx.helper.make_node("Sub", ["whole", "p"], ["churn_probability"]))
-    onnx.save(model, folder / MODEL)
-    bundle = open_release(released)
-    scorer = Scorer(type(bundle)(folder, bundle.schema, bundle.card))
-    customers = [line["customer"] for line in bundle.golden()]
-    scored = zip(customers, scorer.probabilities(customers).tolist(), strict=True)
-    lines = [json.dumps({"customer": customer, "churn_probability": p}) + "\n" for customer, p in scored]
-    (folder / GOLDEN).write_text("".join(lines))
-    card = json.loads((folder / CARD).read_text())
-    del card["model_version"]
-    seal(folder, card)
-    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""A service to watch, without one running: its log and its ledger, written straight into a folder."""
+"""Things to test with: altered bundles, and the log and the ledger of a service that never ran."""
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,49 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, insert
 
+from churn.release import CARD, GOLDEN, MODEL, open_release, seal
+from churn.scorer import Scorer
 from serve.log.database import connect, create_tables
 from serve.log.tables import first_id, outcomes, predictions
 from serve.releases.store import LEDGER, act_name
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 THRESHOLD = 0.33
+
+
+def reseal(folder: Path, change: Callable[[dict[str, Any]], object] = lambda card: None) -> str:
+    """Make an altered bundle whole again, its card changed by `change`; its version."""
+    card = json.loads((folder / CARD).read_text())
+    change(card)
+    return seal(folder, card)
+
+
+def other_release(released: Path, folder: Path, threshold: float = 0.99) -> Path:
+    """The bundle with another threshold, so with another version."""
+    shutil.copytree(released, folder)
+    reseal(folder, lambda card: card["threshold"].update(value=threshold))
+    return folder
+
+
+def opposite_release(released: Path, folder: Path) -> Path:
+    """The bundle with another graph: whoever stays leaves."""
+    import onnx
+
+    shutil.copytree(released, folder)
+    model = onnx.load(folder / MODEL)
+    last = next(node for node in model.graph.node if "churn_probability" in node.output)
+    last.output[list(last.output).index("churn_probability")] = "p"
+    model.graph.initializer.append(onnx.helper.make_tensor("whole", onnx.TensorProto.DOUBLE, [], [1.0]))
+    model.graph.node.append(onnx.helper.make_node("Sub", ["whole", "p"], ["churn_probability"]))
+    onnx.save(model, folder / MODEL)
+    bundle = open_release(released)
+    scorer = Scorer(type(bundle)(folder, bundle.schema, bundle.card))
+    customers = [line["customer"] for line in bundle.golden()]
+    scored = zip(customers, scorer.probabilities(customers).tolist(), strict=True)
+    lines = [json.dumps({"customer": customer, "churn_probability": p}) + "\n" for customer, p in scored]
+    (folder / GOLDEN).write_text("".join(lines))
+    reseal(folder)
+    return folder
 
 
 def state(**parts: Any) -> dict[str, Any]:

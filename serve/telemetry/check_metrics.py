@@ -13,11 +13,10 @@ from typing import Any, NamedTuple, Protocol
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from churn.reasons import REASONS
+from churn.reasons import LEVELS, REASONS
 
 log = logging.getLogger("serve.checked")
 
-VERDICTS = ("healthy", "warn", "breach", "unknown")
 QUALITY = ("more_missing", "unseen", "outside")
 KINDS = ("reference", "estimated", "realised")
 DOCUMENTED = {
@@ -71,7 +70,7 @@ def samples(check: Check) -> Iterator[Sample]:
     """Yield the samples of a check; None or no sample for a part that the report lacks."""
     report = check.found
     yield "timestamp_seconds", {}, check.at.timestamp()
-    for verdict in VERDICTS:
+    for verdict in LEVELS:
         yield "verdict", {"verdict": verdict}, check.verdict == verdict
     raised = {(reason["id"], reason["level"]) for reason in report["reasons"]}
     possible = {(id_, level) for id_, levels in REASONS.items() for level in levels}  # 0 ends alerts

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.release import CARD, GOLDEN, ReleaseError, seal
+from churn.release import GOLDEN, ReleaseError
 from churn.scorer import Scorer
 from tests.conftest import ROOT
+from tests.factories import reseal
 
 HEAVY = ("pandas", "sklearn", "mlflow", "joblib", "xgboost", "onnx", "skl2onnx", "matplotlib", "scipy")
 
@@ -32,9 +33,7 @@ def resealed(released: Path, folder: Path, golden: list[dict[str, Any]]) -> Path
     """A whole bundle whose golden lines are these."""
     shutil.copytree(released, folder)
     (folder / GOLDEN).write_text("".join(json.dumps(line) + "\n" for line in golden))
-    card = json.loads((folder / CARD).read_text())
-    del card["model_version"]
-    seal(folder, card)
+    reseal(folder)
     return folder
 
 
@@ -43,6 +42,7 @@ def test_opening_and_scoring_imports_no_library_of_the_training(released: Path) 
 import sys
 from pathlib import Path
 from churn.scorer import Scorer
+from tests.factories import reseal
 scorer = Scorer.open(Path({str(released)!r}))
 p = scorer.probabilities([scorer.release.golden()[0]["customer"]])
 assert 0 < p[0] < 1

@@ -10,8 +10,9 @@ import pytest
 from demo.processes import until
 from serve.log.checks import record
 from serve.log.database import connect
-from tests.conftest import ROOT, other_release
+from tests.conftest import ROOT
 from tests.e2e.servers import Service, Started, alertmanager, prometheus, webhook
+from tests.factories import other_release
 
 pytestmark = pytest.mark.e2e
 

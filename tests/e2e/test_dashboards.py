@@ -19,8 +19,9 @@ from monitoring.check.knobs import Limits
 from monitoring.check.report import report
 from serve.log.checks import record
 from serve.log.database import connect
-from tests.conftest import ROOT, opposite_release, other_release
+from tests.conftest import ROOT
 from tests.e2e.servers import Load, Service, Started, prometheus
+from tests.factories import opposite_release, other_release
 from tests.ops.test_dashboards import DASHBOARDS, panels
 from tests.simulated_months import taken
 

@@ -14,8 +14,9 @@ import pytest
 from demo.processes import until
 from review.verify import environment
 from serve.log.database import connect
-from tests.conftest import ROOT, opposite_release
+from tests.conftest import ROOT
 from tests.e2e.servers import Load, Service, check, eventually, under_load
+from tests.factories import opposite_release
 
 pytestmark = pytest.mark.e2e
 
@@ -131,6 +132,6 @@ def test_a_release_that_can_not_be_used_is_refused_and_the_old_one_stays(service
 
 def tampered(service: Service, version: str) -> Path:
     """The same release, to be sealed anew."""
-    from tests.conftest import other_release
+    from tests.factories import other_release
 
     return other_release(service.store.where / version, service.folder / "third", 0.7)

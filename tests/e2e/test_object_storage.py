@@ -13,8 +13,8 @@ import pytest
 from churn.scorer import Scorer
 from demo.processes import free_port, until
 from serve.releases.store import Store
-from tests.conftest import opposite_release, other_release
 from tests.e2e.servers import Service
+from tests.factories import opposite_release, other_release
 
 pytestmark = pytest.mark.e2e
 

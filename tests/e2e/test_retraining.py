@@ -18,7 +18,7 @@ import yaml
 from churn.release import open_release
 from churn.scorer import Scorer
 from demo.processes import until
-from demo.world import month, sent, true_auc
+from demo.world import expected_auc, month, sent
 from monitoring.retrain.policy import ACTOR
 from review.verify import environment, git
 from serve.log.checks import record
@@ -153,7 +153,8 @@ def recovered(repository: Repository, version: str) -> tuple[float, float, float
     customers = month(77, 20_000, concept=CONCEPT)
     rows = sent(repository.scorer(version).release.schema, customers)
     old, new = (repository.scorer(name).probabilities(rows) for name in (repository.champion, version))
-    return tuple(true_auc(customers, p, CONCEPT) for p in (old, new, leaving(customers, CONCEPT)))  # type: ignore[return-value]
+    chance = leaving(customers, CONCEPT)
+    return tuple(expected_auc(chance, p) for p in (old, new, chance))  # type: ignore[return-value]
 
 
 def test_the_next_one_waits_for_the_cooldown_and_says_so(repository: Repository) -> None:

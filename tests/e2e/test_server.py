@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from churn.release import CARD, FORMAT, GOLDEN, MANIFEST, MODEL, PIPELINE, seal
+from churn.release import FORMAT, GOLDEN, MANIFEST, MODEL, PIPELINE
 from demo.processes import until
 from serve.log.database import connect
 from serve.log.tables import predictions
 from tests.e2e.servers import Load, Service
+from tests.factories import reseal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
@@ -227,9 +228,7 @@ def resealed(folder: Path, edit: Callable[[list[dict[str, Any]]], None]) -> None
     lines = [json.loads(line) for line in (folder / GOLDEN).read_text().splitlines()]
     edit(lines)
     (folder / GOLDEN).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    card = json.loads((folder / CARD).read_text())
-    del card["model_version"]
-    seal(folder, card)
+    reseal(folder)
 
 
 def other_score(folder: Path) -> None:

@@ -16,7 +16,8 @@ from churn.scorer import Scorer
 from review.verify import environment
 from serve.releases.ledger import EMPTY
 from serve.releases.store import STATE, Store
-from tests.conftest import ROOT, other_release
+from tests.conftest import ROOT
+from tests.factories import other_release
 
 pytestmark = pytest.mark.e2e
 

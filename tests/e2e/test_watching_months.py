@@ -9,9 +9,10 @@ import pytest
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
-from demo.world import month, true_auc
+from demo.world import expected_auc, month
 from monitoring.check.knobs import Limits
 from monitoring.check.report import report
+from stages.simulate import leaving
 from tests.conftest import ROOT
 from tests.simulated_months import taken
 
@@ -42,7 +43,7 @@ def test_what_changed_is_found_in_its_month_and_nothing_else(world: str, reprodu
         breaches = {reason.id for reason in made.reasons if reason.level == "breach"}
         if not (breaches & expected if expected else not breaches):
             wrong.append((seed, made.reasons))
-        truth = true_auc(customers, seen.answers["p"].to_numpy(), change.get("concept", 0.0))
+        truth = expected_auc(leaving(customers, change.get("concept", 0.0)), seen.answers["p"].to_numpy())
         off.append(abs(estimated.roc_auc.value - truth))
         trusted.append(bool(estimated.trusted))
     assert len(wrong) <= ALLOWED, wrong

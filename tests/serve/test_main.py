@@ -12,7 +12,7 @@ from serve.__main__ import fill, made_by
 from serve.releases.store import Store
 from serve.releases.trace import LOCK, directory_hash
 from serve.settings import Settings
-from tests.conftest import other_release
+from tests.factories import other_release
 
 
 @pytest.fixture

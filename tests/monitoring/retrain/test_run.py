@@ -17,8 +17,8 @@ from monitoring.retrain.policy import ACTOR, Policy
 from monitoring.retrain.run import Reason, is_own, production, retrain
 from monitoring.retrain.training_table import Production
 from serve.releases.store import Store
-from tests.conftest import ROOT, other_release
-from tests.factories import START, act, customers, empty_log, fill, outcome, prediction, write_ledger
+from tests.conftest import ROOT
+from tests.factories import START, act, customers, empty_log, fill, other_release, outcome, prediction, write_ledger
 
 DAY = 24.0
 SCHEMA = read_schema(ROOT / "schemas/telco.yaml")

@@ -17,7 +17,7 @@ from churn.scorer import Scorer
 from demo.processes import until
 from serve.log.tables import predictions
 from serve.releases.store import Store
-from tests.conftest import opposite_release, other_release
+from tests.factories import opposite_release, other_release
 
 ADMIN = {"X-API-Key": "the admin's"}
 USER = {"X-API-Key": "a user's"}

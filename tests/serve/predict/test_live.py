@@ -1,6 +1,5 @@
 """A customer stays in one arm; the live follows the store, and what can't be used is refused while others answer."""
 
-import json
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -13,12 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.release import seal
 from churn.script import InputError
 from serve.predict import live as module
 from serve.predict.live import LiveModels, Model, Reloader, bucket
 from serve.releases.store import LEDGER, Store
-from tests.conftest import opposite_release, other_release
+from tests.factories import opposite_release, other_release, reseal
 
 CHAMPION, CHALLENGER = (cast(Model, SimpleNamespace(version=name, arm=name)) for name in ("champion", "challenger"))
 IDS = [f"customer-{i}" for i in range(100_000)]
@@ -198,9 +196,7 @@ def test_a_bundle_sealed_with_nonsense_inside_is_a_refusal(store: Store, release
     for name in ("model.onnx", "golden.jsonl"):
         bundle = shutil.copytree(released, tmp_path / name)
         (bundle / name).write_text('{"nonsense": 1}')
-        card = json.loads((bundle / "card.json").read_text())
-        del card["model_version"]
-        seal(bundle, card)
+        reseal(bundle)
         with pytest.raises(InputError, match=f"release {bundle} can't be used: "):
             store.add(bundle, "r")
     assert store.versions == []
@@ -224,9 +220,7 @@ def test_a_release_without_what_an_answer_needs_is_refused_and_who_answers_stays
     store: Store, versions: list[str], released: Path, tmp_path: Path
 ) -> None:
     bundle = shutil.copytree(released, tmp_path / "bundle")
-    card = json.loads((bundle / "card.json").read_text())
-    del card["model_version"], card["threshold"]
-    seal(bundle, card)
+    reseal(bundle, lambda card: card.pop("threshold"))
     reloader = Reloader(store)
     bad = store.add(bundle, "r")
     by_force(store, champion=bad, previous=versions[0])

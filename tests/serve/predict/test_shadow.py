@@ -22,7 +22,7 @@ from serve.predict import shadow as module
 from serve.predict.batching import MAX_SHADOW_ROWS, SHADOW_ROWS, Predictor
 from serve.predict.live import Model
 from serve.predict.shadow import Shadow, rank_correlation
-from tests.conftest import opposite_release
+from tests.factories import opposite_release
 
 Probabilities = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9])
 

@@ -15,7 +15,8 @@ from churn.release import open_release
 from serve.releases.__main__ import main
 from serve.releases.storage import LOCK
 from serve.releases.store import Store
-from tests.conftest import ROOT, other_release
+from tests.conftest import ROOT
+from tests.factories import other_release
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from serve.log.outcomes import labelled
 from serve.log.tables import first_id, outcomes, predictions
 from serve.releases.gate import Table, check, judge, levels, passed
 from serve.releases.store import Store
-from tests.conftest import ROOT, opposite_release, other_release
+from tests.conftest import ROOT
+from tests.factories import opposite_release, other_release
 
 KNOBS = read_params("gate", judge, ROOT / "params.yaml")
 PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")

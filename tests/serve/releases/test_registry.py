@@ -1,6 +1,5 @@
 """MLflow's registry says what the store says, late if it was down, and stops no act; releases come back whole."""
 
-import json
 import logging
 import shutil
 import subprocess
@@ -18,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from churn.model import load_model
-from churn.release import CARD, GOLDEN, PIPELINE, open_release, seal
+from churn.release import GOLDEN, PIPELINE, open_release
 from churn.scorer import Scorer
 from churn.script import InputError
 from churn.tracking import CANDIDATE, REGISTERED, Tracker, reason, shown
 from serve.releases.registry import ALIASES, mirror, pull, tell
 from tests.conftest import ROOT, copy_tracked
+from tests.factories import reseal
 from tests.test_pipeline_contract import HEAVY
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
@@ -36,10 +36,7 @@ Bundles = dict[str, Path]
 def another(bundle: Path, folder: Path, threshold: float) -> str:
     """The version of that bundle with another threshold, which is in `folder` then."""
     copy = shutil.copytree(bundle, folder / "new")
-    card = json.loads((copy / CARD).read_text())
-    del card["model_version"]
-    card["threshold"]["value"] = threshold
-    version = seal(copy, card)
+    version = reseal(copy, lambda card: card["threshold"].update(value=threshold))
     copy.rename(folder / version)
     return version
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from churn.release import CARD, FILES, MANIFEST, ReleaseError, file_hash, open_release, seal
+from churn.release import CARD, FILES, MANIFEST, ReleaseError, file_hash, open_release
 from churn.script import InputError
 from serve.releases.ledger import EMPTY
 from serve.releases.storage import LOCK
 from serve.releases.store import LEDGER, STATE, Store
-from tests.conftest import other_release as other
+from tests.factories import other_release as other
+from tests.factories import reseal
 
 
 @pytest.fixture
@@ -272,12 +273,6 @@ def test_a_gate_passed_against_another_champion_does_not_count(store: Store, rel
     with pytest.raises(InputError, match=f"{one} became champion meanwhile; try again"):
         store.promote(two, "r", gate={"champion": None, "passed": True})
     assert store.state() == state(one)
-
-
-def reseal(bundle: Path) -> None:
-    card = json.loads((bundle / CARD).read_text())
-    del card["model_version"]
-    seal(bundle, card)
 
 
 def test_a_release_that_takes_other_customers_is_refused(store: Store, released: Path, tmp_path: Path) -> None:

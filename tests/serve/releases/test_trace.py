@@ -15,8 +15,7 @@ from churn.script import InputError
 from serve.releases.__main__ import main
 from serve.releases.store import Store
 from serve.releases.trace import commit_of, directory_hash, trace
-from tests.conftest import other_release
-from tests.factories import empty_log, fill, prediction
+from tests.factories import empty_log, fill, other_release, prediction
 
 
 @pytest.fixture

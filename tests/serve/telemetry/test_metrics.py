@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from churn.reasons import LEVELS, REASONS
 from churn.scorer import Scorer
 from serve.log.spool import Spool
 from serve.log.tables import Check
@@ -23,7 +24,7 @@ from serve.payloads import ID
 from serve.predict.batching import Predictor
 from serve.predict.live import LiveModels, Model
 from serve.telemetry import metrics
-from serve.telemetry.check_metrics import ADDED, REASONS, VERDICTS, CheckCollector
+from serve.telemetry.check_metrics import ADDED, CheckCollector
 from tests.conftest import ROOT
 
 FOUND: dict[str, Any] = {
@@ -207,7 +208,7 @@ def test_a_check_is_told_and_what_is_not_known_is_left_out() -> None:
         f"churn_monitoring_{name}": value
         for name, value in {
             "timestamp_seconds{model_version=v}": 1772323200,
-            **{f"verdict{{model_version=v,verdict={v}}}": v == "breach" for v in VERDICTS},
+            **{f"verdict{{model_version=v,verdict={v}}}": v == "breach" for v in LEVELS},
             "customers{model_version=v}": 600,
             "labelled_customers{model_version=v}": 0,
             "drift_share{model_version=v}": 0.2,
