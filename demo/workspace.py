@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from churn.git import commit, git
+from churn.git import child_environment, commit, git
 from churn.params import PARAMS
 from churn.script import InputError, write_text
 from demo.processes import end
@@ -83,7 +83,13 @@ def repro(clone: Path, heard: Callable[[str], None]) -> str:
     """`dvc repro`, and how many stages it ran and took from the cache."""
     command = [sys.executable, "-m", "dvc", "repro"]
     process = subprocess.Popen(
-        command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=clone,
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     lines = []
     try:

@@ -8,7 +8,6 @@ stages are stale, so that the metrics say nothing of the workspace.
 import argparse
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from churn.git import ProgramFailed, call, committed, git
 from churn.params import read_params
 from churn.script import InputError, replacing, run, write_text
 from review.charts import charts, draw
@@ -28,37 +28,18 @@ METRICS, CHOICE = "metrics/evaluate.json", "metrics/select.json"
 TEST = "data/test.parquet"
 
 
-def run_command(*words: str) -> bytes:
-    """stdout of a command that must succeed."""
-    done = subprocess.run(words, capture_output=True, check=False)
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        raise InputError(f"{' '.join(words)}: {last[0]}")
-    return done.stdout
-
-
-def dvc(*words: str) -> Any:
-    return json.loads(run_command(sys.executable, "-m", "dvc", *words))
+def dvc(*words: str) -> str:
+    return call([sys.executable, "-m", "dvc", *words])
 
 
 def commit(revision: str) -> str:
     """The short name of the commit that `revision` stands for."""
     try:
-        return (
-            run_command("git", "rev-parse", "--short", "--verify", "--end-of-options", f"{revision}^{{commit}}")
-            .decode()
-            .strip()
-        )
-    except InputError:
+        return git("rev-parse", "--short", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    except ProgramFailed:
         raise InputError(
             f"'{revision}' is no commit of this clone; fetch it (git fetch --unshallow origin) or name another"
         ) from None
-
-
-def at(revision: str, path: str) -> bytes | None:
-    """What `path` holds at a commit; None where it has no such file."""
-    is_there = run_command("git", "ls-tree", "--name-only", revision, "--", path)
-    return run_command("git", "show", f"{revision}:{path}") if is_there else None
 
 
 def now(path: str) -> bytes | None:
@@ -97,16 +78,16 @@ def stale(status: Mapping[str, Any]) -> list[str]:
 
 
 def compare(base: str) -> Change:
-    before, after = records(at(base, "dvc.lock")), records(now("dvc.lock"))
+    before, after = records(committed(base, "dvc.lock")), records(now("dvc.lock"))
     same_customers = hash_of(before, TEST) == hash_of(after, TEST)
-    metrics = dvc("metrics", "diff", "--all", "--json", base, "--targets", METRICS, CHOICE)
+    metrics = json.loads(dvc("metrics", "diff", "--all", "--json", base, "--targets", METRICS, CHOICE))
     return Change(
         base=base,
         judged=judge(metrics.get(METRICS, {}), same_customers, **read_params("review", judge)),
         metrics=metrics,
-        params=dvc("params", "diff", "--json", base),
+        params=json.loads(dvc("params", "diff", "--json", base)),
         stages=[name for name, record in after.items() if before.get(name) != record],
-        stale=stale(dvc("status", "--json")),
+        stale=stale(json.loads(dvc("status", "--json"))),
         same_customers=same_customers,
     )
 
@@ -121,8 +102,8 @@ def main() -> None:
     change = compare(base)
     for chart in charts(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["plots"]):
         with replacing(given.out / f"{Path(chart.path).stem}.png") as picture:
-            picture.write_bytes(draw(chart, at(base, chart.path), now(chart.path)))
-    run_command(sys.executable, "-m", "dvc", "plots", "diff", "--out", str(given.out / "plots"), base)
+            picture.write_bytes(draw(chart, committed(base, chart.path), now(chart.path)))
+    dvc("plots", "diff", "--out", str(given.out / "plots"), base)
     write_text(given.out / "comment.md", comment(change, given.link))
     for one in change.judged:
         log.log(logging.ERROR if one.fails else logging.INFO, "%s", one)

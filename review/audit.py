@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from churn.git import child_environment
 from churn.script import run
 
 CODE = ("churn", "stages", "serve", "monitoring", "review")
@@ -38,7 +39,7 @@ class Found:
 def run_command(*words: str) -> tuple[str, str]:
     """stdout, and the last line of stderr, of a command that may fail."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=child_environment())
     except OSError as error:
         return "", f"{words[0]}: {error.strerror}"
     return done.stdout, (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from churn.git import ProgramFailed, call, committed, output_of
 from churn.script import InputError, run
 
 log = logging.getLogger("verify")
@@ -179,14 +179,8 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])} | more
 
 
-def git(folder: Path, *arguments: str, check: bool = True) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=folder, env=environment(), stdout=-1, check=check).stdout
-
-
-def committed(folder: Path, path: str, revision: str) -> bytes | None:
-    """What `path` holds at a revision; None where it has no such file."""
-    is_there = git(folder, "ls-tree", "--name-only", revision, "--", path)
-    return git(folder, "show", f"{revision}:{path}") if is_there else None
+def git(folder: Path, *arguments: str) -> bytes:
+    return output_of(["git", *arguments], folder, env=environment())
 
 
 def compare_rebuilt(clone: Path, revision: str = "HEAD", cache: Path = ROOT / ".dvc/cache") -> list[Difference]:
@@ -195,7 +189,7 @@ def compare_rebuilt(clone: Path, revision: str = "HEAD", cache: Path = ROOT / ".
     Outputs that git does not hold are known by their hash; `cache`, where it has their bytes, says how they differ.
     """
     locks = [
-        yaml.safe_load(committed(clone, "dvc.lock", revision) or b"{}"),
+        yaml.safe_load(committed(revision, "dvc.lock", clone) or b"{}"),
         yaml.safe_load((clone / "dvc.lock").open()),
     ]
     ours, theirs = (lock.get("stages", {}) for lock in locks)
@@ -205,7 +199,7 @@ def compare_rebuilt(clone: Path, revision: str = "HEAD", cache: Path = ROOT / ".
         if listed:
             written = {str(p.relative_to(clone)) for p in files(clone / path)}
             found += [
-                compare(name, committed(clone, name, revision), content(clone / name), judged=name.endswith(".json"))
+                compare(name, committed(revision, name, clone), content(clone / name), judged=name.endswith(".json"))
                 for name in sorted({*listed, *written})
             ]
         elif hashes(ours).get(path) != hashes(theirs).get(path):
@@ -262,9 +256,10 @@ def main(root: Path = ROOT) -> None:
         log.info("rebuilding %s in %s", head, clone)
         # forced: else DVC skips a stage all of whose files came with git
         own = environment(MLFLOW_TRACKING_URI=f"sqlite:///{clone / 'mlflow.db'}", DVC_SITE_CACHE_DIR=f"{folder}/dvc")
-        rebuilt = subprocess.run(["dvc", "repro", "--force"], cwd=clone, env=own, check=False)
-        if rebuilt.returncode:
-            raise InputError(f"{head} cannot be rebuilt: dvc repro ended with exit status {rebuilt.returncode}")
+        try:
+            call(["dvc", "repro", "--force"], clone, shown=True, env=own)
+        except ProgramFailed as error:
+            raise InputError(f"{head} cannot be rebuilt: {error}") from None
         differences = compare_rebuilt(clone, cache=root / ".dvc/cache")
         for difference in differences:
             log.info("%s", difference)

@@ -39,9 +39,8 @@ class Clone:
         shutil.rmtree(WORK, ignore_errors=True)  # of one that was interrupted
         try:
             git("rev-parse", "--verify", "HEAD")
-        except InputError:
-            where = "this folder is no git repository with a commit; retraining starts from its last commit"
-            raise InputError(where) from None
+        except InputError as error:
+            raise InputError(f"retraining needs a commit to start from: {error}") from None
         if git("rev-parse", "--is-shallow-repository") == "true":  # DVC would lose its experiments silently
             raise InputError("DVC loses the experiments of a shallow clone; bring in all: git fetch --unshallow")
         clone_into(WORK, cache_folder())

@@ -1,6 +1,7 @@
 """The clone that a retraining works in: whose commits it makes, and what it refuses to clone."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,53 @@ def test_a_repository_that_a_training_would_be_lost_in_is_refused_before(
     git(*COMMIT, "second", cwd=repository)
     git("clone", "--quiet", "--depth", "1", repository.as_uri(), str(tmp_path / "shallow"), cwd=repository)
     git("init", "--quiet", str(tmp_path / "empty"), cwd=repository)
-    for folder, words in (("shallow", "git fetch --unshallow"), ("empty", "no git repository with a commit")):
+    for folder, words in (("shallow", "git fetch --unshallow"), ("empty", "needs a commit to start from: .* fatal: ")):
         monkeypatch.chdir(tmp_path / folder)
         with pytest.raises(InputError, match=words):
             Clone(0)
+
+
+def add_worktree(repository: Path, folder: Path) -> None:
+    git("worktree", "add", "--quiet", "--detach", str(folder), cwd=repository)
+
+
+def add_submodule(repository: Path, folder: Path) -> None:
+    git("init", "--quiet", str(folder.parent))
+    git(
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(repository),
+        folder.name,
+        cwd=folder.parent,
+    )
+
+
+def detach(repository: Path, folder: Path) -> None:
+    git("clone", "--quiet", str(repository), str(folder))
+    git("checkout", "--quiet", "--detach", cwd=folder)
+
+
+@pytest.mark.parametrize("make", [add_worktree, add_submodule, detach])
+def test_it_is_of_the_folder_s_own_commit_whatever_git_calls_it_and_whoever_calls(
+    make: Callable[[Path, Path], None], repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "outside" / "inside"
+    folder.parent.mkdir()
+    make(repository, folder)
+    first = git("rev-parse", "HEAD", cwd=repository)
+    git(*COMMIT, "second", cwd=repository)
+    (folder / WORK.parent).mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))  # as in a hook of the repository
+    monkeypatch.setenv("GIT_INDEX_FILE", str(repository / ".git/index"))
+    monkeypatch.setattr("monitoring.retrain.clone.call", lambda *_, **__: "")
+    clone = Clone(0)
+    clone.add(pd.DataFrame({"a": ["1"]}), "data: a table")
+    assert git("rev-parse", "HEAD^", cwd=WORK) == first
+    kept = clone.keep("retrain/one")
+    assert git("rev-parse", "retrain/one") == kept
+    assert git("rev-parse", "HEAD") == first
+    assert git("log", "-1", "--format=%s", cwd=repository) == "second"
