@@ -9,6 +9,13 @@ RELEASES = $(or $(CHURN_RELEASES),releases)
 PORT := 8000
 BASE := origin/main
 
+# an environment that somebody else made, or uses by a link, is never emptied
+define NOT_OURS
+@if [ -L .venv ]; then echo ".venv is a link to $$(readlink .venv), which make leaves alone; remove the link (rm .venv)" >&2; exit 1; fi
+@if [ -e .venv ] && [ ! -e .venv/.made-by-make ] && [ ! -e .venv/bin/.installed ]; then \
+  echo ".venv was not made by make, which leaves it alone; move it away (mv .venv .venv-mine)" >&2; exit 1; fi
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test lint image secrets serve demo verify review audit bench lock
 
@@ -19,7 +26,9 @@ setup: $(BIN)/.installed ## make .venv and install requirements.txt
 
 $(BIN)/.installed: requirements.txt
 	$(if $(PYTHON),,$(error no Python 3.11 or 3.12 found; name one: make setup PYTHON=/path/to/python3.11))
+	$(NOT_OURS)
 	$(PYTHON) -m venv --clear .venv
+	touch .venv/.made-by-make
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	touch $@
 
@@ -70,6 +79,7 @@ review: setup ## compare metrics and parameters with BASE, as a pull request doe
 	python -m review $(BASE) $(if $(LINK),--link $(LINK))
 
 .venv/audit/.installed: .ci/audit/requirements.txt
+	$(NOT_OURS)
 	$(PYTHON) -m venv --clear .venv/audit
 	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
