@@ -1,4 +1,4 @@
-"""What every command shares: one-line errors with exit status 1, one log format, files written whole or not at all."""
+"""What every command shares: one-line errors, exit statuses, one log format, files written whole or not at all."""
 
 import json
 import logging
@@ -15,8 +15,15 @@ class InputError(Exception):
     """Something a person handed in is wrong; each line names the thing, the value and the way out."""
 
 
-def run(main: Callable[[], None], name: str) -> None:
-    """Call main() as the command `name`: an InputError ends it with one line per mistake and exit status 1."""
+CRASHED = 2  # exit status, also of a command line that argparse refuses
+
+
+def run(main: Callable[[], None], name: str, mistake: int = 1) -> None:
+    """Call main() as the command `name`.
+
+    An InputError ends it with one line per mistake and the exit status `mistake`: 2 for a command whose 1 is a verdict.
+    A crash ends it with its traceback and exit status 2, and never looks like a verdict.
+    """
     logging.basicConfig(level="INFO", format="%(name)s: %(message)s", stream=sys.stderr)
     log = logging.getLogger(name)
     try:
@@ -24,13 +31,14 @@ def run(main: Callable[[], None], name: str) -> None:
     except InputError as error:
         for line in str(error).splitlines():
             log.error(line)
-        sys.exit(1)
-    except OSError as error:
-        # a full disk, a file without permission; without errno it is a mistake of the code
-        if error.errno is None:
-            raise
-        log.error("%s: %s", error.filename or name, error.strerror)
-        sys.exit(1)
+        sys.exit(mistake)
+    except Exception as error:
+        # a full disk, a file without permission; without errno it is a fault of the code
+        if isinstance(error, OSError) and error.errno is not None:
+            log.error("%s: %s", error.filename or name, error.strerror)
+            sys.exit(mistake)
+        log.exception("this is a fault of the program:")
+        sys.exit(CRASHED)
 
 
 @contextmanager

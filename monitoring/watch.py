@@ -7,6 +7,7 @@ monitoring.check`, `python -m monitoring.retrain --if-needed`. A crontab line do
 """
 
 import argparse
+import json
 import logging
 import math
 import subprocess
@@ -26,8 +27,7 @@ from churn.script import InputError, run
 
 log = logging.getLogger("monitoring.watch")
 
-CHECK, RETRAIN = ("monitoring.check",), ("monitoring.retrain", "--if-needed")
-BREACH = 1  # exit status of a check
+CHECK, RETRAIN = ("monitoring.check", "--json"), ("monitoring.retrain", "--if-needed")
 
 
 class Alert(BaseModel):
@@ -79,23 +79,37 @@ class Watch:
         while not self._stopping:
             if time.monotonic() >= due:
                 due = following(due, self.every, time.monotonic())
-                if self._run(CHECK) == BREACH:
+                if verdict_of(self._run(CHECK)) == "breach":
                     self._run(RETRAIN)
             elif self._asked.is_set():
                 self._asked.clear()
                 self._run(RETRAIN)
             self._asked.wait(max(0.0, due - time.monotonic()) if self.every else None)
 
-    def _run(self, command: Sequence[str]) -> int:
+    def _run(self, command: Sequence[str]) -> bytes:
+        """The report that a check prints."""
         with self._starting:
             if self._stopping:
-                return 0
-            self._running = subprocess.Popen([sys.executable, "-m", *command], stdout=sys.stderr)
-        status = self._running.wait()
+                return b""
+            output = subprocess.PIPE if command == CHECK else sys.stderr
+            self._running = subprocess.Popen([sys.executable, "-m", *command], stdout=output)
+        printed, _ = self._running.communicate()
+        status = self._running.returncode
         self.status.labels(command[0]).set(status)
         self.ended.labels(command[0]).set_to_current_time()
         log.info("%s ended with exit status %d", " ".join(command), status)
-        return status
+        return printed or b""
+
+
+def verdict_of(printed: bytes) -> str | None:
+    """The verdict of a check, and a line of the log for each reason; None where it printed no report."""
+    try:
+        report = json.loads(printed)
+        for reason in report["reasons"]:
+            log.info("%s: %s", reason["level"], reason["words"])
+        return str(report["verdict"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def following(due: float, every: float, now: float) -> float:

@@ -113,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "review")
+    run(main, "review", mistake=2)

@@ -181,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "audit")
+    run(main, "audit", mistake=2)

@@ -269,4 +269,4 @@ def main(root: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "verify")
+    run(main, "verify", mistake=2)

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.html:
             files = (arguments.html / name for name in ("check.json", "report.html", "drift.html"))
             write_report(made, charts, *files)
-    except (InputError, OSError) as error:  # would end with exit status 1, which stands for a crossed limit
+    except (InputError, OSError) as error:  # --json says why
         made = nothing_to_see(error)
     if not arguments.end:
         record(made)
@@ -45,4 +45,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "monitoring.check")
+    run(main, "monitoring.check", mistake=2)

@@ -1,7 +1,8 @@
-"""A command ends with one line per mistake and exit status 1; files are written whole or not at all."""
+"""A command ends with one line per mistake, or with a traceback; files are written whole or not at all."""
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.script import InputError, replacing, rounded, run, write_json, write_text
+from tests.conftest import ROOT
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -51,10 +53,23 @@ def test_a_file_that_cannot_be_opened_is_named(caplog: pytest.LogCaptureFixture)
     assert caplog.messages == ["no/such/file: No such file or directory"]
 
 
-@pytest.mark.parametrize("bug", [OSError("no file in it"), KeyError("x")])
-def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
-    with pytest.raises(type(bug)):
-        run(failing(bug), "load")
+@pytest.mark.parametrize("bug", [OSError("no file in it"), KeyError("x"), RuntimeError("odd")])
+@pytest.mark.parametrize("mistake", [1, 2])
+def test_a_crash_keeps_its_traceback_and_is_no_verdict(
+    bug: Exception, mistake: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(failing(bug), "load", mistake)
+    assert end.value.code == 2
+    assert caplog.records[0].exc_info
+    assert caplog.records[0].exc_info[1] is bug
+
+
+@pytest.mark.parametrize("module", ["monitoring.check", "review", "review.audit", "review.verify"])
+def test_a_command_whose_1_is_a_verdict_ends_with_2_where_something_is_wrong(module: str) -> None:
+    path = ROOT / module.replace(".", "/")
+    source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    assert re.search(r"^    run\(main, \"[a-z.]+\", mistake=2\)$", source, re.MULTILINE)
 
 
 def test_a_command_that_succeeds_returns(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """The watch runs checks on a schedule and a retraining when an alert or a breach asks for it, one at a time."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ RECORD = """
 import pathlib, sys, time
 with open({path!r}, "a") as file:
     file.write({name!r} + "\\n")
+print({printed!r})
 while pathlib.Path({held!r}).exists():
     time.sleep(0.02)
 sys.exit({status})
@@ -33,10 +35,12 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     what ran so far."""
     path = tmp_path / "runs"
 
-    def ran(check: int | None = None, retrain: int = 0) -> list[str]:
+    def ran(check: int | None = None, retrain: int = 0, verdict: str = "healthy") -> list[str]:
         if check is not None:
             for name, status in (("check", check), ("retrain", retrain)):
-                script = RECORD.format(path=str(path), name=name, held=str(tmp_path / "held"), status=status)
+                printed = json.dumps({"verdict": verdict, "reasons": []}) if verdict else "Traceback"
+                held = str(tmp_path / "held")
+                script = RECORD.format(path=str(path), name=name, held=held, status=status, printed=printed)
                 (tmp_path / f"recorded_{name}.py").write_text(script)
                 monkeypatch.setattr(watch, name.upper(), (f"recorded_{name}",))
         return path.read_text().split() if path.exists() else []
@@ -52,12 +56,18 @@ def test_a_check_runs_at_the_start_and_alone_where_all_is_well(runs: Callable[..
     assert runs() == ["check"]
 
 
-@pytest.mark.parametrize(("status", "expected"), [(1, ["check", "retrain"]), (2, ["check"])])
-def test_a_breach_is_followed_by_a_retraining(status: int, expected: list[str], runs: Callable[..., list[str]]) -> None:
-    runs(check=status)
-    with TestClient(create_app(Watch(3600))):
+@pytest.mark.parametrize(
+    ("status", "verdict", "expected"),
+    [(1, "breach", ["check", "retrain"]), (2, "unknown", ["check"]), (1, "", ["check"]), (1, "healthy", ["check"])],
+)
+def test_a_breach_is_followed_by_a_retraining_and_an_exit_status_alone_is_not(
+    status: int, verdict: str, expected: list[str], runs: Callable[..., list[str]]
+) -> None:
+    runs(check=status, verdict=verdict)
+    with TestClient(create_app(Watch(3600))) as client:
         until(lambda: runs() == expected)
-        time.sleep(0.1)
+        until(lambda: f'churn_watch_exit_status{{command="recorded_check"}} {status}.0' in client.get("/metrics").text)
+        time.sleep(0.05)
     assert runs() == expected
 
 
@@ -139,7 +149,7 @@ def test_a_run_that_fails_is_told_and_the_next_goes_on(runs: Callable[..., list[
 
 
 def test_the_end_of_the_watch_is_the_end_of_its_run(runs: Callable[..., list[str]], tmp_path: Path) -> None:
-    runs(check=1)
+    runs(check=1, verdict="breach")
     (tmp_path / "held").touch()
     with TestClient(create_app(Watch(3600))):
         until(lambda: runs() == ["check"])
