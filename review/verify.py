@@ -212,7 +212,7 @@ def compare_hashed(clone: Path, path: str, md5: str | None, cache: Path) -> Iter
     rebuilt, cached = content(clone / path), content(cache / "files/md5" / (md5 or "")[:2] / (md5 or "")[2:])
     if md5 is None or (rebuilt is None and not md5.endswith(".dir")):
         yield compare(path, None if md5 is None else b"", rebuilt)
-    elif rebuilt is not None and hashlib.md5(rebuilt).hexdigest() == md5:
+    elif rebuilt is not None and hashlib.md5(rebuilt, usedforsecurity=False).hexdigest() == md5:
         return
     elif cached is None:
         yield Difference(path, "the bytes differ; the committed ones are not in DVC's cache", judged=False)

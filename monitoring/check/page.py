@@ -42,7 +42,8 @@ def as_text(report: Report) -> str:
 def as_html(report: Report, drift_page: str) -> str:
     """The page of a report with findings; `drift_page` is the file with Evidently's charts, or ""."""
     findings = report.findings
-    assert findings is not None
+    if findings is None:
+        raise ValueError("a report without findings has no page")
     return render(
         Path(__file__).with_suffix(".html"),
         verdict=report.verdict,

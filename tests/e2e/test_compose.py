@@ -36,6 +36,9 @@ SEEN = (
     60  # seconds: 10 until the service looks, then a scrape, a rule, a group; the machine may have other things to do
 )
 CONNECTIONS = 4  # that ask at once
+# Of a replica that ends, a client may lose the request that is being answered and, asking again at once, one that waits
+# to be accepted: the connection is reset, and nginx can't know that nobody saw it.
+LOST = 2 * CONNECTIONS
 RECORD = """
 import mlflow
 mlflow.set_experiment("together")
@@ -273,12 +276,12 @@ def test_a_replica_that_is_killed_costs_what_it_was_answering_and_its_successor_
         killed.stop(signal.SIGKILL)
         before = len(answers)
         time.sleep(7)  # the proxy knows its address for five more seconds
-    assert len(answers) > before + 20
-    assert Counter(status for status, _ in answers)[502] <= CONNECTIONS
-    assert {status for status, _ in answers} <= {200, 502}
-    assert max(seconds for _, seconds in answers) < 5
     killed.start()
     until(killed.is_healthy, SEEN)
+    assert len(answers) > before + 20
+    assert Counter(status for status, _ in answers)[502] <= LOST
+    assert {status for status, _ in answers} <= {200, 502}
+    assert max(seconds for _, seconds in answers) < 5
     until(lambda: len(replicas(predicted(together, customer, 10))) == 2, SEEN)
 
 
@@ -288,6 +291,5 @@ def test_a_replica_that_is_stopped_answers_what_it_has_accepted(together: Stack,
         time.sleep(1)
         assert stopped.stop() == 0
         time.sleep(2)
-    # what waits to be accepted at that moment is reset, and nginx can't know that nobody saw it
-    assert Counter(status for status, _ in answers)[502] <= CONNECTIONS
+    assert Counter(status for status, _ in answers)[502] <= CONNECTIONS  # what waited to be accepted
     assert {status for status, _ in answers} <= {200, 502}

@@ -14,6 +14,7 @@ import pytest
 from demo.processes import until
 from review.verify import environment
 from serve.log.database import connect
+from serve.releases.ledger import State
 from tests.conftest import ROOT
 from tests.e2e.servers import Load, Service, check, eventually, under_load
 from tests.factories import opposite_release
@@ -119,8 +120,12 @@ def test_a_release_that_can_not_be_used_is_refused_and_the_old_one_stays(service
     (service.store.where / third / "model.onnx").write_bytes(whole[:-1])
     with pytest.raises(Exception, match="differ from the checksums"):
         service.store.promote(third, "test")
+
     # a promotion that nobody verified, or a disk that broke after it
-    service.store._do("promote", third, "by hand", "", lambda state: {**state, "champion": third, "previous": second})
+    def by_hand(state: State) -> State:
+        return {**state, "champion": third, "previous": second}
+
+    service.store._append_act("promote", third, "by hand", "", by_hand)
     status, _, said = until(lambda: (a := service.get("/ready"))[2]["status"] == "degraded" and a)
     assert (status, said["model_version"]) == (200, second)
     assert said["reason"] == f"champion {third} can't be used; {second} answers"

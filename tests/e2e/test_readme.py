@@ -56,7 +56,7 @@ def served(reproduced: Path) -> Iterator[str]:
 
 def test_the_request_gets_the_printed_answer(served: str, tmp_path: Path) -> None:
     printed = json.loads(block("json", "churn_probability"))
-    said = command(tmp_path, "bash", "-c", block("bash", "curl").replace("http://127.0.0.1:8000", served))
+    said = command(tmp_path, "bash", "-c", block("bash", "/predict").replace("http://127.0.0.1:8000", served))
     answer = json.loads(said)
     assert list(answer) == list(printed)
     # to a retrained model, another answer of the same kind

@@ -93,7 +93,7 @@ def test_a_new_model_is_a_new_stage(restored: Path) -> None:
     [
         ("stages/evaluate.py", ["evaluate"]),  # its metrics stay the same, so deploy has nothing to do
         ("churn/mlflow_loader.py", ["deploy"]),
-        ("churn/leak.py", ["validate"]),
+        ("churn/leakage.py", ["validate"]),
         ("churn/draft_schema.py", []),
     ],
 )
