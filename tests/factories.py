@@ -113,6 +113,16 @@ def fill(engine: Engine, rows: list[dict[str, Any]], known: list[dict[str, Any]]
                 connection.execute(insert(table), content)
 
 
+def refuse(engine: Engine, *customers: str) -> None:
+    """Let SQLite take no row of these customers any more, as a constraint of the database's owner would."""
+    with engine.begin() as connection:
+        for customer in customers:
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER refuse_{customer} BEFORE INSERT ON predictions WHEN NEW.customer_id = '{customer}' "
+                "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+            )
+
+
 def customers(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(n,) each: how likely n customers are to leave, a fifth of them, and whether they do."""
     rng = np.random.default_rng(seed)

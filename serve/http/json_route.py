@@ -36,11 +36,10 @@ class JSONRoute(APIRoute):
             call: Call = scope["call"]
             try:
                 body = validate(parse(await read_body(scope, receive, call)))
+                status, answer = 200, orjson.dumps(await endpoint(body, Request(scope)))
             except ValidationError as error:
                 call.error = "validation"
                 status, answer = 422, mistakes(error)
-            else:
-                status, answer = 200, orjson.dumps(await endpoint(body, Request(scope)))
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": answer})

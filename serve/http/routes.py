@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from serve.http import admin
 from serve.http.application import Application
-from serve.http.json_route import JSONRoute
+from serve.http.json_route import JSONRoute, body_error
 from serve.http.middleware import ADMIN, Refused, Rules
 from serve.log.writer import LogDown, LogFull
 from serve.payloads import (
@@ -25,7 +25,7 @@ from serve.payloads import (
     batch_model,
     customer_model,
 )
-from serve.predict.batching import Busy
+from serve.predict.batching import Busy, RowRefused
 from serve.predict.live import LiveModels
 from serve.predict.service import Service
 from serve.telemetry import metrics
@@ -59,6 +59,9 @@ def add_customer_routes(app: Application, service: Service) -> None:
             raise Refused(503, "log_full", "predictions can't be logged now, so none is made", RETRY_SECONDS) from None
         except Busy:
             raise Refused(503, "busy", "too many customers are waiting", 1) from None
+        except RowRefused as error:
+            words = f"the prediction log's database takes no row of this customer (request id {error.request_id})"
+            raise body_error("not_logged", words) from None
 
     async def predict(customer: Customer, request: Request) -> Prediction:  # type: ignore[valid-type]
         """The probability that one customer leaves."""

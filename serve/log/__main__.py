@@ -1,4 +1,8 @@
-"""Remove old rows of the log at CHURN_LOG_URL: `python -m serve.log prune --days 400`."""
+"""Keep the prediction log at CHURN_LOG_URL in order.
+
+`python -m serve.log prune --days 400` removes old rows; `python -m serve.log retry` brings in the rows that the
+database refused and that stand in a file beside the spool.
+"""
 
 import argparse
 import logging
@@ -7,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from churn.script import InputError, run
 from serve.log.database import opened
 from serve.log.prune import prune
+from serve.log.spool import Spool
+from serve.log.writer import PredictionLog
 from serve.settings import read_settings
 
 log = logging.getLogger("serve.log")
@@ -17,12 +23,31 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("prune", help="remove predictions, outcomes and checks older than a number of days")
     command.add_argument("--days", type=float, required=True, help="how many days are kept")
-    days = parser.parse_args().days
+    command.set_defaults(run=run_prune)
+    command = commands.add_parser("retry", help="bring in rows that were set aside because the database refused them")
+    command.set_defaults(run=run_retry)
+    given = parser.parse_args()
+    given.run(given)
+
+
+def run_prune(given: argparse.Namespace) -> None:
+    days = given.days
     if not 0 <= days < 36500:
         raise InputError(f"--days is {days:g}; expected 0 to 36500")
     with opened(read_settings().log) as engine:
         removed = prune(engine, datetime.now(UTC) - timedelta(days=days))
     log.info("removed %s older than %g days", ", ".join(f"{n} {name}" for name, n in removed.items()), days)
+
+
+def run_retry(_: argparse.Namespace) -> None:
+    settings = read_settings()
+    with opened(settings.log):  # which says where there is no log
+        kept = PredictionLog(settings.log, Spool(settings.spool_path, settings.spool_max))
+        try:
+            taken, refused = kept.retry()
+        finally:
+            kept.close()
+    log.info("%d rows are in the log, %d are still refused", taken, refused)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from churn.script import InputError
@@ -18,6 +18,8 @@ from serve.log.spool import FLAGS, lock
 from serve.log.tables import metadata
 from serve.telemetry.logs import raised_at
 
+# SQLSTATE classes: data exception, integrity constraint, check option, limit of the program, raised by a trigger
+ROW_REFUSED = ("22", "23", "44", "54", "P0")
 LOCK_SECONDS = 0.5  # for each of two locks, the service's and SQLite's own: the service stands still for as long
 ANSWER_SECONDS = 4.0  # for an answer of PostgreSQL, which itself gives up on a lock sooner
 EXAMPLES = "expected sqlite:///folder/log.db or postgresql://user:password@host/database"
@@ -35,7 +37,12 @@ def connect(url: str) -> Engine:
                 event.listen(engine, "connect", _set_up_sqlite)
             case "postgresql":
                 driver = parsed.set(drivername="postgresql+psycopg")
-                limits = {"connect_timeout": 3, "tcp_user_timeout": 5000, "options": "-c timezone=utc"}
+                limits = {
+                    "connect_timeout": 3,
+                    "tcp_user_timeout": 5000,
+                    "options": "-c timezone=utc",
+                    "client_encoding": "utf8",  # whatever the database's: it then says itself what it can't take
+                }
                 engine = create_engine(driver, connect_args=limits, pool_pre_ping=True)
             case other:
                 raise InputError(f"CHURN_LOG_URL names the database {other!r}; {EXAMPLES}")
@@ -112,6 +119,19 @@ def first_line(error: Exception) -> str:
     if not isinstance(error, SQLAlchemyError | OSError):
         return raised_at(error)
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
+
+
+def is_row_refused(error: Exception) -> bool:
+    """Whether the database refuses what a row holds, and would again: it is not down."""
+    if sqlstate := getattr(getattr(error, "orig", None), "sqlstate", None):
+        return str(sqlstate).startswith(ROW_REFUSED)
+    return isinstance(error, DataError | IntegrityError | UnicodeError)  # SQLite's, and what no database is sent
+
+
+def kind_of(error: Exception) -> str:
+    """The name of a database's error, without its words, which may hold values."""
+    orig = getattr(error, "orig", None) or error
+    return " ".join(filter(None, (type(orig).__name__, getattr(orig, "sqlstate", None))))
 
 
 def write_lock(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:

@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 
+from churn.script import replacing
+
 log = logging.getLogger("serve.spool")
 
 CHUNK_BYTES = 2**19  # bytes read at once, about a thousand rows
@@ -78,6 +80,32 @@ class Spool:
         except (SpoolFull, OSError):
             return False
         return True
+
+    @property
+    def refused_path(self) -> Path:
+        """Of the rows that the database refuses."""
+        return self.path.with_name(f"{self.path.name}.refused")
+
+    def set_aside(self, rows: Sequence[Row]) -> None:
+        """Keep rows that the database refuses in a file of their own, each once; it is bounded as the spool is."""
+        with self._alone(), os.fdopen(os.open(self.refused_path, FLAGS, 0o600), "r+b") as file:
+            there = set(file.read().splitlines())
+            content = b"".join(line + b"\n" for line in map(orjson.dumps, rows) if line not in there)
+            if file.tell() + len(content) > self.limit:
+                raise SpoolFull(f"{self.refused_path} is full: {file.tell()} of {self.limit} bytes")
+            file.write(content)
+            file.flush()
+            os.fdatasync(file.fileno())
+
+    def retry(self, insert: Callable[[list[Row]], list[Row]]) -> None:
+        """Hand the rows that were set aside to `insert`, and keep aside those that it gives back."""
+        if not self.refused_path.exists():
+            return
+        with self._alone():
+            rows = [orjson.loads(line) for line in self.refused_path.read_bytes().splitlines()]
+            left = b"".join(orjson.dumps(row) + b"\n" for row in insert(rows))
+            with replacing(self.refused_path) as temporary:
+                temporary.write_bytes(left)
 
     def drain(self, insert: Callable[[list[Row]], None]) -> None:
         """Hand all rows to `insert`, oldest first, in chunks, then empty the file; what `insert` raises ends it.

@@ -98,6 +98,11 @@ COLUMNS = [str(column.name) for column in predictions.columns]  # orjson takes n
 Row = tuple[Any, ...]  # of predictions, plain values in the order of COLUMNS
 
 
+def as_line(row: Row) -> dict[str, Any]:
+    """The line of the spool that a row becomes."""
+    return dict(zip(COLUMNS, row, strict=True))
+
+
 def as_row(named: Mapping[str, Any]) -> Row:
     """The row of a line of the spool."""
     return tuple(named[name] for name in COLUMNS)

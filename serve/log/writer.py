@@ -4,24 +4,35 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, delete, event, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from serve.log.database import check_file, connect, create_tables, first_line, wait_impatiently, write_lock
+from serve.log.database import (
+    check_file,
+    connect,
+    create_tables,
+    first_line,
+    is_row_refused,
+    kind_of,
+    wait_impatiently,
+    write_lock,
+)
 from serve.log.outcomes import matched
 from serve.log.spool import Spool, SpoolFull
 from serve.log.tables import (
     COLUMNS,
     Check,
     Row,
+    as_line,
     as_row,
     checks,
     db_time,
@@ -29,6 +40,7 @@ from serve.log.tables import (
     outcomes,
     predictions,
 )
+from serve.telemetry import metrics
 
 log = logging.getLogger("serve.log")
 
@@ -45,6 +57,14 @@ class LogFull(Exception):
 
 class LogDown(Exception):
     """The database can't be asked or written to now."""
+
+
+class Written(NamedTuple):
+    """What became of rows: how many of those beside the answers the database took, and the places of the answers' rows
+    that it refuses for what they hold."""
+
+    beside: int
+    refused: frozenset[int] = frozenset()
 
 
 class PredictionLog:
@@ -76,7 +96,8 @@ class PredictionLog:
 
     def close(self) -> None:
         self._stop.set()
-        self._watcher.join()
+        if self._watcher.is_alive():
+            self._watcher.join()
         self._disconnect()
         self.engine.dispose()
         self.spool.close()
@@ -89,33 +110,96 @@ class PredictionLog:
             return "degraded", "the log's database is down; rows go to the spool"
         return "unready", "the log's database is down, and the spool takes no rows"
 
-    def write(self, rows: Sequence[Row], beside: Sequence[Row] = ()) -> int:
+    def write(self, rows: Sequence[Row], beside: Sequence[Row] = ()) -> Written:
         """Commit the rows to the database, or append them to the spool; LogFull where neither takes them.
 
-        Those beside are lost where the database does not take them; returns how many it took.
+        Those beside are lost where the database does not take them.
         """
         if not self.problem and not self.spool.size:
             try:
                 self._connection = self._connection or self.engine.connect()
-                self._insert(self._connection, [*rows, *beside])
+                refused = self._insert(self._connection, [*rows, *beside])
                 self._last_write = time.monotonic()
-                return len(beside)
+                ours = frozenset(place for place in refused if place < len(rows))
+                if ours:
+                    with suppress(SpoolFull, OSError):  # nobody was told that they are kept
+                        self._set_aside([as_line(rows[place]) for place in sorted(ours)])
+                return Written(len(beside) - len(refused) + len(ours), ours)
             except (SQLAlchemyError, OSError) as error:
                 self._down(error)
                 self._disconnect()
         if not rows:
-            return 0
+            return Written(0)
         try:
-            self.spool.append([dict(zip(COLUMNS, row, strict=True)) for row in rows])
+            self.spool.append([as_line(row) for row in rows])
         except (SpoolFull, OSError) as error:  # a failing disk is no fault of the model
             self.accepts = False
             raise LogFull(str(error)) from None
-        return 0
+        return Written(0)
 
-    def _insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def _insert(self, connection: Connection, rows: Sequence[Row]) -> list[int]:
+        """Commit the rows, but for those that the database refuses for what they hold; the places of these."""
         check_file(connection)
+        try:
+            with self._write_lock(), connection.begin():
+                self._execute(connection, rows)
+            return []
+        except (SQLAlchemyError, UnicodeError) as error:
+            if not is_row_refused(error):
+                raise
+            why = kind_of(error)
         with self._write_lock(), connection.begin():
-            self._execute(connection, rows)
+            self._try(connection)  # fails where the table takes no row at all
+            refused = list(self._refused(connection, rows, 0))
+        log.error("the log's database refuses %d of %d rows: %s", len(refused), len(rows), why)
+        return refused
+
+    def _set_aside(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        metrics.log_refused.inc(len(lines))
+        self.spool.set_aside(lines)
+        log.error("%d rows that the log's database does not take are in %s", len(lines), self.spool.refused_path)
+
+    def _take(self, connection: Connection, lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Commit lines of the spool; those that the database does not take."""
+        whole = [line for line in lines if line.keys() >= set(COLUMNS)]  # the others are of another version
+        refused = self._insert(connection, [as_row(line) for line in whole])
+        return [line for line in lines if not line.keys() >= set(COLUMNS)] + [whole[place] for place in refused]
+
+    def _drain(self, connection: Connection, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Commit lines of the spool; those that never will be are set aside, so that they hold up no others."""
+        if refused := self._take(connection, lines):
+            self._set_aside(refused)
+
+    def retry(self) -> tuple[int, int]:
+        """Commit the rows that were set aside; how many the database took, and how many it still refuses.
+
+        A SQLAlchemyError where it takes none at all.
+        """
+        counts = Counter[str]()
+
+        def insert(lines: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+            with self.engine.connect() as connection:
+                refused = self._take(connection, lines)
+            counts.update(taken=len(lines) - len(refused), refused=len(refused))
+            return refused
+
+        self.spool.retry(insert)
+        return counts["taken"], counts["refused"]
+
+    def _refused(self, connection: Connection, rows: Sequence[Row], first: int) -> Iterator[int]:
+        """Insert the rows, the first of which has that place; yield the places of those that are refused."""
+        try:
+            with connection.begin_nested():
+                self._execute(connection, rows)
+        except (SQLAlchemyError, UnicodeError) as error:
+            if not is_row_refused(error):
+                raise
+            if len(rows) == 1:
+                yield first
+            else:
+                half = len(rows) // 2
+                yield from self._refused(connection, rows[:half], first)
+                yield from self._refused(connection, rows[half:], first + half)
 
     def _execute(self, connection: Connection, rows: Sequence[Row]) -> None:
         # SQLAlchemy's own statement would take as long again as the database
@@ -184,9 +268,10 @@ class PredictionLog:
             with self.engine.connect() as connection:
                 check_file(connection)
                 if waiting:
-                    self.spool.drain(lambda rows: self._insert(connection, [as_row(row) for row in rows]))
+                    self.spool.drain(lambda lines: self._drain(connection, lines))
                 elif was_down:
-                    self._try(connection)
+                    with self._write_lock(), connection.begin():
+                        self._try(connection)
                 else:
                     connection.execute(select(1))
         except Exception as error:  # the watcher must survive any error
@@ -200,11 +285,10 @@ class PredictionLog:
             log.info("the log's database takes rows")
 
     def _try(self, connection: Connection) -> None:
-        """Write a row and remove it again: a full disk still answers questions."""
+        """Write a row and remove it again, in the open transaction: a full disk still answers questions."""
         row = (id_ := f"probe-{new_id()}", "", db_time(datetime.now(UTC)), "", "{}", 0.0, "", 0.0, "", "", 0.0)
-        with self._write_lock(), connection.begin():
-            self._execute(connection, [row])
-            connection.execute(delete(predictions).where(predictions.c.id == id_))
+        self._execute(connection, [row])
+        connection.execute(delete(predictions).where(predictions.c.id == id_))
 
     def record(self, found: Sequence[Mapping[str, Any]]) -> int:
         """Keep outcomes {customer_id, request_id, observed_at, churned}; how many belong to an answer.

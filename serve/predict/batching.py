@@ -10,14 +10,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serve.log.tables import Row
-from serve.log.writer import PredictionLog
+from serve.log.tables import COLUMNS, Row
+from serve.log.writer import PredictionLog, Written
 from serve.payloads import Prediction
 from serve.predict.answers import GroupResult, Work, count_group, predict_group
 from serve.predict.live import Model
 from serve.predict.shadow import Shadow
 from serve.telemetry import metrics
 
+REQUEST_ID = COLUMNS.index("request_id")
 MAX_GROUP = 200  # rows scored and committed together; the event loop is blocked that long
 MAX_WAITING = 50_000  # rows waiting; more are refused
 SHADOW_ROWS = 40  # shadow rows added to a commit (half a millisecond), or twice its own rows if that is more
@@ -27,6 +28,14 @@ SHADOW_SECONDS = 0.1  # between commits of shadow rows alone, which delay answer
 
 class Busy(Exception):
     """Too many customers are waiting."""
+
+
+class RowRefused(Exception):
+    """The log's database refuses the row of that answer for what it holds."""
+
+    def __init__(self, request_id: str):
+        super().__init__(request_id)
+        self.request_id = request_id
 
 
 class Predictor:
@@ -47,7 +56,7 @@ class Predictor:
     async def predict(
         self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], model: Model, arrived: float
     ) -> list[Prediction]:
-        """Return predictions in order, all committed; raise Busy or LogFull if that is impossible."""
+        """Return predictions in order, all committed; raise Busy, LogFull or RowRefused if that is impossible."""
         if self.waiting + len(customers) > MAX_WAITING:
             raise Busy
         self.waiting += len(customers)
@@ -111,32 +120,38 @@ class Predictor:
         along = min(max(SHADOW_ROWS, 2 * rows), len(self._carried))
         carried = [self._carried.popleft() for _ in range(along)]
         if self.log.is_file:
-            self._committed(group, result, self._problem(result.rows, carried))
+            self._committed(group, result, self._write(result.rows, carried))
         else:
-            commit = asyncio.get_running_loop().run_in_executor(None, self._problem, result.rows, carried)
+            commit = asyncio.get_running_loop().run_in_executor(None, self._write, result.rows, carried)
             commit.add_done_callback(lambda commit: self._committed(group, result, commit.result()))
 
-    def _committed(self, group: list[Work], result: GroupResult, problem: Exception | None) -> None:
-        deliver(group, result.answers, problem)
+    def _committed(self, group: list[Work], result: GroupResult, written: Written | Exception) -> None:
+        deliver(group, result, written)
         asyncio.get_running_loop().call_soon(self._gather, 0)
-        if not problem:
+        if isinstance(written, Written):
             count_group(result)
             if self.shadow:
                 pairs = zip(group, result.answers, strict=True)
                 self.shadow.offer([c for work, a in pairs if isinstance(a, list) for c in work.customers], result.rows)
 
-    def _problem(self, rows: list[Row], carried: list[Row]) -> Exception | None:
+    def _write(self, rows: list[Row], carried: list[Row]) -> Written | Exception:
         try:
-            metrics.shadow_dropped.inc(len(carried) - self.log.write(rows, carried))
+            written = self.log.write(rows, carried)
+            metrics.shadow_dropped.inc(len(carried) - written.beside)
         except Exception as error:
             return error
-        return None
+        return written
 
 
-def deliver(group: list[Work], answers: Sequence[list[Prediction] | Exception], problem: Exception | None) -> None:
+def deliver(group: list[Work], result: GroupResult, written: Written | Exception) -> None:
     """Give each part of the group its answer or its error."""
-    for work, answer in zip(group, answers, strict=True):
+    problem, refused = (written, frozenset[int]()) if isinstance(written, Exception) else (None, written.refused)
+    # a refused row is found by its request id: answers that failed have no rows, so places would have to be counted
+    unlogged = {result.rows[place][REQUEST_ID] for place in refused}
+    for work, answer in zip(group, result.answers, strict=True):
         outcome = problem or answer
+        if unlogged and not problem and (its := next((id_ for id_ in work.request_ids if id_ in unlogged), None)):
+            outcome = RowRefused(its)
         if work.done.cancelled():
             continue
         if isinstance(outcome, Exception):

@@ -13,7 +13,7 @@ from serve.log.spool import Spool
 from serve.log.tables import Row
 from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import ID, Prediction
-from serve.predict.batching import MAX_GROUP, Busy, Predictor
+from serve.predict.batching import MAX_GROUP, Busy, Predictor, RowRefused
 from serve.predict.live import POLL_SECONDS, LiveModels, Model, Reloader
 from serve.predict.shadow import Shadow
 from serve.releases.store import Store
@@ -81,7 +81,7 @@ class Service:
     async def predict(
         self, customers: Sequence[Mapping[str, Any]], request_ids: Sequence[str], call: Call, live: LiveModels
     ) -> list[Prediction]:
-        """Return answers in order, each by the model of the customer's arm; raise LogFull or Busy if none can be."""
+        """Return answers in order, each by the model of the customer's arm; raise LogFull, Busy, RowRefused."""
         if len(customers) == 1 or not live.challenger:
             model = live.model(customers[0][ID])
             call.model_version, call.arm = model.version, model.arm
@@ -109,7 +109,7 @@ class Service:
     ) -> list[Prediction]:
         try:
             return await self.predictor.predict(customers, request_ids, model, call.arrived)
-        except (LogFull, Busy):
+        except (LogFull, Busy, RowRefused):
             raise
         except Exception as error:
             if model.arm != "challenger":

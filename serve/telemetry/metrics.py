@@ -42,6 +42,7 @@ queue = Gauge("churn_log_queue", "Customers waiting to be scored and logged", mu
 spool = Gauge("churn_log_spool_bytes", "Bytes waiting for the log's database", multiprocess_mode=LATEST)
 spool_limit = Gauge("churn_log_spool_limit_bytes", "Most bytes that may wait for it", multiprocess_mode=LATEST)
 log_up = Gauge("churn_log_up", "1 while the log's database accepts rows", multiprocess_mode=LATEST)
+log_refused = Counter("churn_log_refused_rows", "Rows that the log's database refuses for what they hold, set aside")
 shadow_decisions = Counter("churn_shadow_decisions", "Decisions of the shadow, beside the answer's", ["decision"])
 shadow_dropped = Counter("churn_shadow_dropped", "Customers whose shadow score was not made or not logged")
 shadow_seconds = Counter("churn_shadow_seconds", "Processor time of the shadow")

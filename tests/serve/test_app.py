@@ -12,6 +12,7 @@ from sqlalchemy import select
 from serve.log.database import connect
 from serve.log.tables import predictions
 from serve.payloads import BATCH
+from tests.factories import refuse
 
 Customer = dict[str, Any]
 
@@ -54,6 +55,23 @@ def test_the_id_of_a_customer_may_be_left_out(client: Any, customer: Customer) -
     answer = client.post("/predict", json=customer).json()
     assert answer["customer_id"] is None
     assert len(logged(client, answer["request_id"])) == 1
+
+
+def test_a_customer_whose_row_the_database_refuses_is_told_so_and_set_aside(client: Any, customer: Customer) -> None:
+    log = client.app.state.service.log
+    refuse(log.engine, "nobody")
+    before = counted(client, "churn_log_refused_rows_total")
+    words = "the prediction log's database takes no row of this customer (request id {})"
+    alone = client.post("/predict", json=customer | {"customer_id": "nobody"}, headers={"X-Request-ID": "alone"})
+    batch = {"customers": [customer, customer | {"customer_id": "nobody"}]}
+    within = client.post("/predict/batch", json=batch, headers={"X-Request-ID": "batch"})
+    for answer, name in ((alone, "alone"), (within, "batch-1")):
+        assert answer.status_code == 422
+        assert answer.json() == {"detail": [{"type": "not_logged", "loc": ["body"], "msg": words.format(name)}]}
+    assert counted(client, "churn_log_refused_rows_total") == before + 2
+    assert log.spool.refused_path.read_text().count('"customer_id":"nobody"') == 2
+    assert client.get("/ready").json()["status"] == "ready"
+    assert client.post("/predict", json=customer).status_code == 200
 
 
 def test_a_batch_is_answered_in_order_and_its_requests_are_numbered(client: Any) -> None:

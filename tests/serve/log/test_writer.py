@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,8 +18,9 @@ from serve.log import writer as module
 from serve.log.database import connect
 from serve.log.prune import prune
 from serve.log.spool import Spool
-from serve.log.tables import COLUMNS, Check, Row, checks, db_time, first_id, new_id, outcomes, predictions
+from serve.log.tables import COLUMNS, Check, Row, as_line, checks, db_time, first_id, new_id, outcomes, predictions
 from serve.log.writer import LogFull, PredictionLog
+from tests.factories import refuse
 
 Each = Callable[..., list[Any]]
 
@@ -131,16 +133,71 @@ def test_a_crash_between_the_commit_and_the_emptied_spool_doubles_nothing(log: P
     assert len(rows(log)) == 1
 
 
-def test_a_row_that_cannot_be_inserted_stops_neither_the_watcher_nor_the_service(log: PredictionLog) -> None:
+def aside(log: PredictionLog) -> list[dict[str, Any]]:
+    file = log.spool.refused_path
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_a_row_that_can_not_be_inserted_is_set_aside_and_holds_up_no_other(
+    log: PredictionLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse(log.engine, "poison")
+    log.problem = "for the test"
+    log.write([row("1"), row("2", "poison"), row("3")])
     log.spool.append([{"id": "of another version", "customer_id": "secret"}])
-    until(lambda: log.problem)
-    assert log.problem.startswith("KeyError in ")
-    log.write([row("1")])
-    assert log.state()[0] == "degraded"
-    os.truncate(log.spool.path, 0)  # somebody looked at it
-    log.write([row("2")])
+    log.write([row("4")])
     until(lambda: not log.problem and not log.spool.size)
-    assert [found.request_id for found in rows(log)] == ["2"]
+    assert [found.request_id for found in rows(log)] == ["1", "3", "4"]
+    assert [line["customer_id"] for line in aside(log)] == ["secret", "poison"]
+    assert log.state() == ("ready", "")
+    assert re.search("the log's database refuses 1 of . rows: IntegrityError", caplog.text)
+    assert "poison" not in caplog.text and "secret" not in caplog.text
+
+
+def test_of_a_group_only_the_rows_that_are_refused_are_not_committed(log: PredictionLog) -> None:
+    refuse(log.engine, "poison", "venom")
+    group = [row(str(i), "poison" if i in (0, 7, 600) else "venom" if i == 8 else "c") for i in range(601)]
+    written = log.write(group, [row("beside", "poison"), row("beside")])
+    assert written == (1, {0, 7, 8, 600})
+    assert {found.request_id for found in rows(log)} == {str(i) for i in range(601)} - {"0", "7", "8", "600"} | {
+        "beside"
+    }
+    assert [line["request_id"] for line in aside(log)] == ["0", "7", "8", "600"]
+    assert not log.problem
+
+
+def test_what_is_set_aside_is_there_once_however_often_it_comes(log: PredictionLog) -> None:
+    refuse(log.engine, "poison")
+    one = row("1", "poison")
+    for _ in range(2):
+        log.spool.append([as_line(one)])
+        until(lambda: not log.spool.size)
+    assert [line["request_id"] for line in aside(log)] == ["1"]
+
+
+def test_what_was_set_aside_is_brought_in_once_the_database_takes_it(log: PredictionLog) -> None:
+    refuse(log.engine, "poison", "venom")
+    log.write([row("1", "poison"), row("2", "venom"), row("3")])
+    with log.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER refuse_poison")
+    assert log.retry() == (1, 1)
+    assert {found.request_id for found in rows(log)} == {"1", "3"}
+    assert [line["request_id"] for line in aside(log)] == ["2"]
+    assert log.retry() == (0, 1)
+
+
+def test_a_table_that_takes_no_row_at_all_is_a_database_that_is_down(log: PredictionLog) -> None:
+    with log.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'none'); END"
+        )
+    assert log.write([row("1")]) == (0, frozenset())
+    assert log.state()[0] == "degraded"
+    assert log.spool.size and not aside(log)
+    with log.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER refuse")
+    until(lambda: not log.problem and not log.spool.size)
+    assert [found.request_id for found in rows(log)] == ["1"]
 
 
 def written(url: str, path: Path, name: str) -> None:

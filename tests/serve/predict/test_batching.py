@@ -21,8 +21,9 @@ from serve.log.tables import predictions
 from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import ID, Prediction
 from serve.predict import batching as module
-from serve.predict.batching import MAX_GROUP, Busy, Predictor
+from serve.predict.batching import MAX_GROUP, Busy, Predictor, RowRefused
 from serve.predict.live import Model
+from tests.factories import refuse
 
 Customers = list[dict[str, Any]]
 numbers = count()
@@ -139,6 +140,21 @@ def test_each_caller_gets_its_own_answers_as_if_alone(
         }
         assert [a["prediction"] == "churn" for a in answers] == [q >= model.threshold for q in p]
         assert all(a["confidence"] == (q if q >= model.threshold else 1 - q) for a, q in zip(answers, p, strict=True))
+    assert predictor.waiting == 0
+
+
+def test_of_requests_answered_together_only_that_one_fails_whose_row_the_database_refuses(
+    predictor: Predictor, champion: Model, customers: Customers
+) -> None:
+    calls = [(*asked(customers, n), champion) for n in (1, 3, 250, 1)]
+    calls[1][0][2][ID] = "poison"
+    refuse(predictor.log.engine, "poison")
+    first, second, third, fourth = together(predictor, *calls)
+    assert isinstance(second, RowRefused)
+    assert second.request_id == calls[1][1][2]
+    for answers, (_, ids, _) in zip((first, third, fourth), (calls[0], calls[2], calls[3]), strict=True):
+        assert [answer["request_id"] for answer in answers] == ids
+        assert logged(predictor.log, ids).keys() == set(ids)
     assert predictor.waiting == 0
 
 
