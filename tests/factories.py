@@ -12,7 +12,8 @@ from sqlalchemy import Engine, insert
 
 from churn.release import CARD, GOLDEN, MODEL, open_release, seal
 from churn.scorer import Scorer
-from serve.log.database import connect, create_tables
+from serve.log.database import connect
+from serve.log.migrate import migrate
 from serve.log.tables import first_id, outcomes, predictions
 from serve.releases.store import LEDGER, act_name
 
@@ -74,7 +75,7 @@ def write_ledger(folder: Path, acts: Sequence[Mapping[str, Any]]) -> None:
 
 def empty_log(folder: Path) -> Engine:
     engine = connect(f"sqlite:///{folder / 'log.db'}")
-    create_tables(engine)
+    migrate(engine)
     return engine
 
 
@@ -114,13 +115,33 @@ def fill(engine: Engine, rows: list[dict[str, Any]], known: list[dict[str, Any]]
 
 
 def refuse(engine: Engine, *customers: str) -> None:
-    """Let SQLite take no row of these customers any more, as a constraint of the database's owner would."""
+    """Let the database take no row of these customers any more, as a constraint of its owner would."""
+    for customer in customers:
+        _constrain(engine, f"refuse_{customer}", f"customer_id = '{customer}'")
+
+
+def refuse_all(engine: Engine) -> None:
+    """Let the database take no row at all any more."""
+    _constrain(engine, "refuse_all", "id <> ''")
+
+
+def _constrain(engine: Engine, name: str, refused: str) -> None:
+    if engine.dialect.name == "sqlite":
+        abort = "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        statement = f"CREATE TRIGGER {name} BEFORE INSERT ON predictions WHEN NEW.{refused} {abort}"
+    else:
+        statement = f"ALTER TABLE predictions ADD CONSTRAINT {name} CHECK (NOT ({refused})) NOT VALID"
     with engine.begin() as connection:
-        for customer in customers:
-            connection.exec_driver_sql(
-                f"CREATE TRIGGER refuse_{customer} BEFORE INSERT ON predictions WHEN NEW.customer_id = '{customer}' "
-                "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
-            )
+        connection.exec_driver_sql(statement)
+
+
+def allow(engine: Engine, name: str) -> None:
+    """Take back what `refuse` or `refuse_all` did: of a customer, or "all"."""
+    on_sqlite = engine.dialect.name == "sqlite"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"DROP TRIGGER refuse_{name}" if on_sqlite else f"ALTER TABLE predictions DROP CONSTRAINT refuse_{name}"
+        )
 
 
 def customers(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The log's database, SQLite or PostgreSQL: connecting, creating its tables, and one writer at a time."""
+"""The log's database, SQLite or PostgreSQL: connecting, making its file, and one writer at a time."""
 
 import fcntl
 import os
@@ -9,13 +9,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from churn.script import InputError
 from serve.log.spool import FLAGS, lock
-from serve.log.tables import metadata
 from serve.telemetry.logs import raised_at
 
 # SQLSTATE classes: data exception, integrity constraint, check option, limit of the program, raised by a trigger
@@ -82,21 +80,13 @@ def check_file(connection: Connection) -> None:
             raise FileNotFoundError(f"{path} is not the file that was opened")
 
 
-def create_tables(engine: Engine) -> None:
-    """The tables and indexes that are not there yet."""
+def create_file(engine: Engine) -> None:
+    """SQLite's file, for this user's eyes alone: it holds customers."""
     if engine.dialect.name == "sqlite":
         with suppress(FileExistsError):
-            # for this user's eyes alone: it holds customers. Not by open: to close it would give up the locks of this
-            # process's connections, and the next process to leave would remove the journal they write to
+            # not by open: to close it would give up the locks of this process's connections, and the next process to
+            # leave would remove the journal they write to
             os.mknod(str(engine.url.database), 0o600)
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            # IF NOT EXISTS alone fails when two workers start at once
-            connection.execute(text("SELECT pg_advisory_xact_lock(5170391)"))
-        for table in metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-            for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 @contextmanager
@@ -116,6 +106,8 @@ def opened(url: str) -> Iterator[Engine]:
 
 def first_line(error: Exception) -> str:
     """What the database said, without the statement and its values; of other errors where they come from."""
+    if isinstance(error, InputError):
+        return str(error)
     if not isinstance(error, SQLAlchemyError | OSError):
         return raised_at(error)
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__

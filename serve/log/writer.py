@@ -19,13 +19,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from serve.log.database import (
     check_file,
     connect,
-    create_tables,
     first_line,
     is_row_refused,
     kind_of,
     wait_impatiently,
     write_lock,
 )
+from serve.log.migrate import Unusable, migrate
 from serve.log.outcomes import matched
 from serve.log.spool import Spool, SpoolFull
 from serve.log.tables import (
@@ -90,8 +90,8 @@ class PredictionLog:
         self._watcher = threading.Thread(target=self._watch, name="log-watcher", daemon=True)
 
     def open(self) -> None:
-        """Connect; a database that is down is no error, the spool stands in."""
-        self._recover()
+        """Connect; a database that is down is no error, the spool stands in; Unusable is raised."""
+        self._recover(is_start=True)
         self._watcher.start()
 
     def close(self) -> None:
@@ -257,14 +257,13 @@ class PredictionLog:
                 with self._write_lock():  # no writer: all is moved and the journal begins anew
                     connection.exec_driver_sql(move)
 
-    def _recover(self) -> None:
+    def _recover(self, is_start: bool = False) -> None:
         """Hand what the spool holds to the database, and see whether both take rows."""
         was_down, waiting = self.problem, self.spool.size
         try:
             if was_down:
                 self.engine.dispose()  # connections to the database before
-                with self._write_lock():  # another process may be switching the file to WAL, which would fail as locked
-                    create_tables(self.engine)
+                migrate(self.engine, self._write_lock)
             with self.engine.connect() as connection:
                 check_file(connection)
                 if waiting:
@@ -275,6 +274,8 @@ class PredictionLog:
                 else:
                     connection.execute(select(1))
         except Exception as error:  # the watcher must survive any error
+            if is_start and isinstance(error, Unusable):
+                raise
             self._down(error)
             self.accepts = self.spool.accepts()
             return

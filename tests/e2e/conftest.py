@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import text
 
 from review.verify import environment, git
 from serve.log.database import connect
-from serve.log.tables import metadata
 from tests.conftest import ROOT, built_once, with_knobs
 from tests.e2e.servers import Postgres, postgres
 
@@ -121,6 +121,8 @@ def empty_database(database: Postgres) -> str:
     """The URL of a log's database without tables."""
     engine = connect(database.url)
     with engine.begin() as connection:
-        metadata.drop_all(connection)
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text("GRANT USAGE ON SCHEMA public TO PUBLIC"))
     engine.dispose()
     return database.url

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from serve.log.database import connect, create_tables
+from serve.log.database import connect
+from serve.log.migrate import migrate
 from tests.monitoring.check.test_snapshot import *  # noqa: F403
 
 pytestmark = pytest.mark.e2e
@@ -15,6 +16,6 @@ pytestmark = pytest.mark.e2e
 def engine(empty_database: str) -> Iterator[Engine]:
     """An empty log."""
     log = connect(empty_database)
-    create_tables(log)
+    migrate(log)
     yield log
     log.dispose()

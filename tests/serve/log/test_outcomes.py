@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, select
 
-from serve.log.database import connect, create_tables
+from serve.log.database import connect
+from serve.log.migrate import migrate
 from serve.log.outcomes import labelled, matched, with_outcomes
 from serve.log.tables import IS_ANSWER, first_id, outcomes, predictions
 
@@ -36,7 +37,7 @@ def url(tmp_path: Path) -> str:
 def engine(url: str) -> Iterator[Engine]:
     """An empty log."""
     engine = connect(url)
-    create_tables(engine)
+    migrate(engine)
     yield engine
     engine.dispose()
 

@@ -17,7 +17,8 @@ from churn.script import InputError
 from demo.processes import until
 from serve.log import database, writer
 from serve.log.__main__ import main
-from serve.log.database import connect, create_tables
+from serve.log.database import connect
+from serve.log.migrate import migrate
 from serve.log.outcomes import labelled, matched
 from serve.log.spool import Spool
 from serve.log.writer import LogDown, LogFull, PredictionLog
@@ -111,7 +112,7 @@ def test_after_a_file_took_its_place_rows_go_there(
 
 def test_whoever_comes_and_goes_does_not_take_the_journal_along(log: PredictionLog, tmp_path: Path) -> None:
     log.write([row("1")])
-    create_tables(log.engine)
+    migrate(log.engine)
     path = tmp_path / "folder/log.db"
     code = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM predictions').fetchone()"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
@@ -213,7 +214,7 @@ def test_a_log_that_is_in_use_or_away_is_one_line_without_a_password(
 def test_what_is_looked_for_by_name_is_found_by_an_index(tmp_path: Path) -> None:
     """The indexes leave the shadow's rows out, and a query that does not say so would read the whole log."""
     engine = connect(f"sqlite:///{tmp_path / 'log.db'}")
-    create_tables(engine)
+    migrate(engine)
     said: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda c, cursor, sql, values, *_: said.append((sql, values)))
     with engine.connect() as connection:

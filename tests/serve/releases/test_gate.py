@@ -20,7 +20,8 @@ from churn.profit import Profit
 from churn.release import open_release
 from churn.scorer import Scorer
 from churn.script import InputError
-from serve.log.database import connect, create_tables
+from serve.log.database import connect
+from serve.log.migrate import migrate
 from serve.log.outcomes import labelled
 from serve.log.tables import first_id, outcomes, predictions
 from serve.releases.gate import Table, check, judge, levels, passed
@@ -225,7 +226,7 @@ def fill(
 ) -> None:
     """A log of customers who were answered at one moment and whose outcome came at another."""
     engine = connect(url)
-    create_tables(engine)
+    migrate(engine)
     rows = [prediction(f"{name}-{i}", f"{first_id(at)}{name}{i:05d}", at, g["customer"]) for i, g in enumerate(golden)]
     became = [outcome(f"{name}-{i}", received, left) for i, left in enumerate(churned)]
     with engine.begin() as connection:
@@ -250,7 +251,7 @@ def outcome(customer: str, at: datetime, churned: bool, request_id: str = "") ->
 def test_a_customer_counts_once_with_the_last_outcome_and_the_last_answer_before_it(log_url: str) -> None:
     day = [datetime(2026, 1, n, tzinfo=UTC) for n in range(1, 9)]
     engine = connect(log_url)
-    create_tables(engine)
+    migrate(engine)
     rows = [
         prediction("a", "1", day[0], {"n": 1}), prediction("a", "2", day[2], {"n": 2}),
         prediction("a", "3", day[6], {"n": 3}),  # after the outcome
@@ -271,7 +272,7 @@ def test_a_customer_counts_once_with_the_last_outcome_and_the_last_answer_before
 def test_a_customer_whose_requests_all_have_outcomes_counts_once_too(log_url: str) -> None:
     day = [datetime(2026, 1, n, tzinfo=UTC) for n in range(1, 9)]
     engine = connect(log_url)
-    create_tables(engine)
+    migrate(engine)
     rows = [prediction(who, f"{who}{i}", day[i], {who: i}) for who in ("a", "b", "") for i in (1, 2, 3)]
     became = [outcome("", day[6], i == 2, f"r-{who}{i}") for who in ("a", "") for i in (1, 2)]
     became += [outcome("a", day[4], False), outcome("b", day[6], False), outcome("", day[5], True, "r-b3")]
