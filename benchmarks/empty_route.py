@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from churn.customer_model import customer_model
 from churn.release import open_release
-from serve.payloads import Prediction, customer_model
+from serve.payloads import Prediction
 
 release = open_release(Path(os.environ["RELEASE"]))
 Customer = customer_model(release.schema, release.golden()[0]["customer"])

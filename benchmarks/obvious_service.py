@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 from fastapi import FastAPI
 
+from churn.customer_model import customer_model
 from churn.model import load_model
 from churn.release import PIPELINE, open_release
-from serve.payloads import Prediction, customer_model
+from serve.payloads import Prediction
 
 release = open_release(Path(os.environ["RELEASE"]))
 model = load_model(release.folder / PIPELINE)

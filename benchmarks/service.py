@@ -28,6 +28,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from churn.release import CARD, open_release, seal
+from churn.urls import sqlite_url
 from demo.processes import free_port, until
 from serve.log.database import connect
 from serve.log.tables import first_id, predictions
@@ -153,7 +154,7 @@ def main() -> None:
                 for name, url in urls.items():
                     found[name].append(load(url, script, given.seconds))
             rates, of_shadow = with_acts(store, others, service, script, 5 * given.rounds)
-        with connect(f"sqlite:///{store.where / 'log.db'}").connect() as log:
+        with connect(sqlite_url(Path(store.where, "log.db"))).connect() as log:
             rows = log.scalar(select(func.count()).select_from(predictions).where(predictions.c.arm != "shadow"))
     answered = sum(one.answers for one in found["the service"])
     if rows < answered:
@@ -204,7 +205,7 @@ def with_acts(
 
 def answers(store: Store, at: datetime) -> float:
     """How many in the second from that moment on."""
-    with connect(f"sqlite:///{store.where / 'log.db'}").connect() as log:
+    with connect(sqlite_url(Path(store.where, "log.db"))).connect() as log:
         inside = predictions.c.id.between(first_id(at), first_id(at + timedelta(seconds=1)))
         return float(log.scalar(select(func.count()).where(inside, predictions.c.arm != "shadow")))
 

@@ -12,6 +12,9 @@ from churn.params import closest
 from churn.script import InputError
 
 TARGET = "churned"  # the target's name behind preprocess, whatever a table calls it
+ID = "customer_id"  # what requests call the customer, whatever the table does
+LARGEST = 1e15  # of a number, whatever its column's range: above, float32 features may overflow
+MAX_TEXT = 200  # characters of a level
 CUSTOMER = "customer_number"  # beside the model inputs where a customer has several rows, to keep them in one fold
 
 
@@ -132,6 +135,8 @@ class Schema(_Part):
             raise ValueError(f"the name {twice[0]!r} is used twice")
         if TARGET in names and self.target.name != TARGET:
             raise ValueError(f"the name {TARGET!r} is the target's behind preprocess; give the column another one")
+        if ID in [column.name for column in self.columns]:
+            raise ValueError(f"the name {ID!r} is the customer's own in requests; give the column another one")
         headers = Counter(header for part in self.parts for header in dict.fromkeys(part.headers))
         if twice := [header for header, n in headers.items() if n > 1]:
             raise ValueError(f"the header {twice[0]!r} stands for two columns; it may be one's source or name only")

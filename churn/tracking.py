@@ -20,6 +20,7 @@ import pandas as pd
 from churn.git import git_or_empty
 from churn.params import read_params
 from churn.script import InputError
+from churn.urls import sqlite_url
 
 log = logging.getLogger("tracking")
 
@@ -54,7 +55,7 @@ def knobs() -> tuple[str, bool]:
 
 def address() -> str:
     """Where MLflow is: MLFLOW_TRACKING_URI, else a database in the repository."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_default()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(_default())
 
 
 def is_there() -> bool:

@@ -18,6 +18,7 @@ import yaml
 
 from churn.params import PARAMS
 from churn.script import run
+from churn.urls import sqlite_url
 from demo.world import CHANGED, QUIET, month
 
 log = logging.getLogger("demo.aside")
@@ -63,7 +64,7 @@ def train_in(folder: Path, model: str) -> None:
 
 def main() -> None:
     os.nice(10)  # the story goes first
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(sys.argv[1]).resolve() / 'mlflow.db'}"
+    os.environ["MLFLOW_TRACKING_URI"] = sqlite_url(Path(sys.argv[1]).resolve() / "mlflow.db")
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     model = params["evaluate"]["baseline"]
     for name, table in tables().items():

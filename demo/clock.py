@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from churn.script import write_text
+from churn.urls import sqlite_url
 from serve.log.database import connect, write_lock
 from serve.log.tables import db_time
 from serve.releases.store import LEDGER
@@ -26,7 +27,7 @@ def pass_time(releases: Path, by: timedelta) -> None:
     In one transaction and in turn with the service, which has the file open. Who holds acts in memory, as the service
     does, goes on seeing them where they were.
     """
-    engine = connect(f"sqlite:///{releases / 'log.db'}")
+    engine = connect(sqlite_url(releases / "log.db"))
     try:
         with write_lock(engine)(), engine.begin() as connection:
             driver: Any = connection.connection.driver_connection

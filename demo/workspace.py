@@ -19,6 +19,7 @@ import yaml
 from churn.git import child_environment, commit, git
 from churn.params import PARAMS
 from churn.script import InputError, write_text
+from churn.urls import sqlite_url
 from demo.processes import end
 from monitoring.retrain.clone import cache_folder, clone_into, identity
 
@@ -54,7 +55,7 @@ def environment(clone: Path) -> Iterator[None]:
     os.environ |= {
         "CHURN_RELEASES": str(clone / "releases"),
         "CHURN_ADMIN_KEY": secrets.token_hex(16),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": sqlite_url(clone / "mlflow.db"),
         "DVC_SITE_CACHE_DIR": str(clone.parent / "dvc"),
         "TMPDIR": str(clone.parent),  # of the children: what they leave there goes as well
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), before.get("PATH", "")]),  # stages run `python`

@@ -25,6 +25,7 @@ import yaml
 
 from churn.git import ProgramFailed, call, committed, output_of
 from churn.script import InputError, run
+from churn.urls import sqlite_url
 
 log = logging.getLogger("verify")
 
@@ -255,7 +256,7 @@ def main(root: Path = ROOT) -> None:
         bring_tables(yaml.safe_load((clone / "dvc.lock").read_text())["stages"], root, clone)
         log.info("rebuilding %s in %s", head, clone)
         # forced: else DVC skips a stage all of whose files came with git
-        own = environment(MLFLOW_TRACKING_URI=f"sqlite:///{clone / 'mlflow.db'}", DVC_SITE_CACHE_DIR=f"{folder}/dvc")
+        own = environment(MLFLOW_TRACKING_URI=sqlite_url(clone / "mlflow.db"), DVC_SITE_CACHE_DIR=f"{folder}/dvc")
         try:
             call(["dvc", "repro", "--force"], clone, shown=True, env=own)
         except ProgramFailed as error:

@@ -47,6 +47,7 @@ def rules_of(settings: Settings) -> Rules:
         ApiKeys((settings.admin_key,) if settings.admin_key else ()),
         RateLimit(settings.rate_limit, metrics.FOLDER) if settings.rate_limit else None,
         settings.max_body,
+        settings.cors_origins,
     )
 
 

@@ -1,80 +1,28 @@
-"""What requests and answers hold. A request's customer is made from the release's schema, not typed a second time."""
+"""What requests and answers hold; a request's customer is in churn/customer_model.py, for training checks it, too."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 from typing_extensions import TypedDict  # pydantic asks for this one on Python 3.11
 
-from churn.schema import Column, Schema
-from churn.script import InputError
+from churn.customer_model import Name, strict_dict
 from serve.releases.ledger import State
 
 BATCH = 10_000  # customers, or outcomes, of one request
-LARGEST = 1e15  # of a number whose range the schema leaves open; above, float32 features may overflow
-ID = "customer_id"  # what requests call the customer, whatever the table does
-
-# no NUL: PostgreSQL keeps it neither in text nor in JSON
-Text = Annotated[str, Field(strict=True, max_length=200, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
+CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of a client and of the service
+DAY = re.compile(r"\s*\d{4}-\d\d-\d\d\s*")
+NUMBER = re.compile(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", re.IGNORECASE)
 # as long as what the client may choose, and its number in a batch
 RequestId = Annotated[str, Field(strict=True, min_length=1, max_length=133, pattern=r"^[^\x00]*$")]
 
 
-def customer_model(schema: Schema, example: Mapping[str, Any]) -> Any:
-    """One customer under schema names, checked as a dict; `example` is one of the release's golden customers.
-
-    A dict, not a model: ten thousand of them are a tenth of the memory.
-    """
-    names = [column.name for column in schema.columns]
-    if ID in names:
-        raise InputError(f"schema: a request's own name stands in '{ID}'; give the column another name")
-    words = "comes back in the answer and is what outcomes are matched by"
-    fields: dict[str, Any] = {ID: Annotated[Name | None, Field(default=None, description=words)]}
-    for column in schema.columns:
-        kind, words = _type(column), _words(column)
-        fields[column.name] = (
-            Annotated[kind | None, Field(default=None, description=words)]
-            if column.nullable
-            else Annotated[kind, Field(description=words)]
-        )
-    shown = {ID: "7590-VHVEG"} | {name: example.get(name) for name in names}
-    return _strict("Customer", fields, json_schema_extra={"examples": [shown]})
-
-
-def _type(column: Column) -> Any:
-    match column.type:
-        case "number":
-            low, high = max(column.low, -LARGEST), min(column.high, LARGEST)
-            return Annotated[float, Field(strict=True, ge=low, le=high, allow_inf_nan=False)]
-        case "boolean":
-            return Annotated[bool, Field(strict=True)]
-    return Text
-
-
-def _words(column: Column) -> str:
-    words = [column.description or column.name.replace("_", " ")]
-    if column.unit:
-        words.append(f"in {column.unit}")
-    if column.levels:
-        words.append(f"one of {', '.join(column.levels)}; another one is answered with a warning")
-    if column.nullable:
-        words.append("may be missing: null or left out")
-    return "; ".join(words)
-
-
 def batch_model(customer: Any) -> Any:
     """Some customers; the first that is wrong is named, since to name ten thousand takes seconds."""
-    return _strict("Batch", {"customers": Annotated[list[customer], Field(min_length=1, max_length=BATCH), FailFast()]})
-
-
-def _strict(name: str, fields: dict[str, Any], **config: Any) -> Any:
-    """A TypedDict that refuses other keys."""
-    make: Any = TypedDict  # type checkers want each one written out
-    made = make(name, fields)
-    made.__pydantic_config__ = {"extra": "forbid", **config}
-    return made
+    return strict_dict(
+        "Batch", {"customers": Annotated[list[customer], Field(min_length=1, max_length=BATCH), FailFast()]}
+    )
 
 
 class Prediction(TypedDict):
@@ -113,9 +61,10 @@ class Explanation(Prediction):
 
 
 def _text(at: object) -> object:
-    if not isinstance(at, str):
+    """A day, which is known at its end, as its last moment; other texts as they are, but for a number of seconds."""
+    if not isinstance(at, str) or NUMBER.fullmatch(at):
         raise ValueError("expected a text such as 2026-11-01T00:00:00Z")
-    return at
+    return f"{at.strip()}T23:59:59.999999Z" if DAY.fullmatch(at) else at
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -127,6 +76,14 @@ def _in_utc(at: datetime) -> datetime:
         return at.replace(tzinfo=UTC)
 
 
+def _not_in_the_future(at: datetime) -> datetime:
+    """Clocks may differ a little, and today counts as a day."""
+    is_day = (at.hour, at.minute, at.second, at.microsecond) == (23, 59, 59, 999_999)
+    if at - (timedelta(days=1) if is_day else timedelta()) > datetime.now(UTC) + CLOCK_SKEW:
+        raise ValueError("lies in the future; an outcome is observed before it is sent")
+    return at
+
+
 class Outcome(BaseModel):
     """What became of a customer; exactly one of customer_id and request_id says which."""
 
@@ -135,9 +92,10 @@ class Outcome(BaseModel):
     churned: Annotated[bool, Field(strict=True)]
     observed_at: Annotated[
         datetime,
-        Field(description="when it was known; without a zone: UTC"),
+        Field(description="when it was known, not in the future; without a zone: UTC; a day without a time: its end"),
         BeforeValidator(_text),
         AfterValidator(_in_utc),
+        AfterValidator(_not_in_the_future),
     ]
 
     model_config = ConfigDict(

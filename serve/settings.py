@@ -1,6 +1,7 @@
 """The service's settings: CHURN_* of the environment and secret files, read once."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -8,9 +9,11 @@ from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from churn.script import InputError
+from churn.urls import sqlite_url
 
 MIB = 2**20
 SECRETS = Path("/run/secrets")  # where containers mount secrets
+ORIGIN = re.compile(r"https?://[^/\s?#]+")
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -39,6 +42,16 @@ def _keys(text: object) -> object:
     return keys
 
 
+def _origins(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    origins = tuple(filter(None, map(str.strip, text.split(","))))
+    for origin in origins:
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no origin; expected https://example.org or *, with commas between them")
+    return origins
+
+
 class Settings(BaseSettings):
     """Field `x` is the environment variable CHURN_X, else the secret churn_x, a file; an empty one counts as none."""
 
@@ -52,6 +65,7 @@ class Settings(BaseSettings):
     spool_max: Annotated[PositiveInt, Field(le=2**40)] = 64 * MIB  # bytes
     admin_key: str = ""  # opens all routes and /admin/*; empty: /admin/* is off
     api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any one is enough; none: open to all
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()  # whose pages may call; none
     max_body: PositiveInt = 16 * MIB  # bytes of a request
     rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = None  # of each key, or address without keys
 
@@ -68,7 +82,7 @@ class Settings(BaseSettings):
 
     @property
     def log(self) -> str:
-        return self.log_url or f"sqlite:///{Path(self.releases, 'log.db')}"
+        return self.log_url or sqlite_url(Path(self.releases, "log.db"))
 
     @property
     def spool_path(self) -> Path:

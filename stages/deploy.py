@@ -14,16 +14,17 @@ import joblib
 import numpy as np
 import onnx
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from sklearn.pipeline import Pipeline
 
 from churn import release
+from churn.customer_model import customer_model
 from churn.customers import records
 from churn.export import export
 from churn.model import AddFeatures, Calibrated, assemble, load_model
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
-from churn.schema import TARGET, Schema, read_schema
+from churn.schema import LARGEST, TARGET, Schema, read_schema
 from churn.scorer import Scorer
 from churn.script import InputError, run
 from churn.track_release import read_inputs, track_release
@@ -46,7 +47,8 @@ def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         values: list[Any] = []
         if column.type == "number":
             low, high = train[column.name].min(), train[column.name].max()
-            values = [low * 10 if column.min is None else column.min, high * 10 if column.max is None else column.max]
+            ends = (low * 10 if column.min is None else column.min, high * 10 if column.max is None else column.max)
+            values = [min(max(end, -LARGEST), LARGEST) for end in ends]
         elif column.type == "category":
             values = ["a level never seen"]
         if column.nullable:
@@ -71,6 +73,19 @@ def prove(scorer: Scorer, model: Pipeline, customers: Mapping[str, pd.DataFrame]
             )
         largest = max(largest, float(gaps.max()))
     return largest
+
+
+def check_requests(golden: list[dict[str, Any]], schema: Schema) -> None:
+    """An InputError where the service would refuse a golden customer, by the model of its own requests."""
+    requests = TypeAdapter(customer_model(schema, {}))
+    for number, customer in enumerate(golden, 1):
+        try:
+            requests.validate_python(dict(customer))
+        except ValidationError as error:
+            first = error.errors()[0]
+            column, value = ".".join(map(str, first["loc"])), first["input"]
+            words = f"golden customer {number}: the service would refuse the column '{column}' with {value!r}"
+            raise InputError(f"{words}: {first['msg']}; correct the schema or the table") from None
 
 
 def golden_customers(test: pd.DataFrame, p: np.ndarray, golden: int) -> pd.DataFrame:
@@ -144,6 +159,7 @@ def write_release(
     gap = prove(scorer, model, customers)
     p = model.predict_proba(customers["test"])[:, 1]
     golden = records(pd.concat([golden_customers(customers["test"], p, samples["golden"]), customers["edge"]]))
+    check_requests(golden, scorer.release.schema)
     scored = zip(golden, scorer.probabilities(golden).tolist(), strict=True)
     write_lines(building / release.GOLDEN, [{"customer": customer, "churn_probability": q} for customer, q in scored])
     kept = sample(customers["test"], samples["holdout"], samples["seed"])

@@ -19,7 +19,7 @@ from pydantic import Field
 from churn.leakage import auc_alone
 from churn.params import read_params, read_section
 from churn.profile import column_profile, kind_of, page, rate
-from churn.schema import Column, Identifier, Schema, Share, Target, as_text, read_schema
+from churn.schema import LARGEST, MAX_TEXT, Column, Identifier, Schema, Share, Target, as_text, read_schema
 from churn.script import InputError, run, write_json, write_text
 from churn.table import moments, typed
 
@@ -143,6 +143,9 @@ def pandera_schema(texts: pd.DataFrame, table: pd.DataFrame, repeated: pd.Series
             checks += [pa.Check.ge(part.min, error="min")] if part.min is not None else []
             checks += [pa.Check.le(part.max, error="max")] if part.max is not None else []
             checks += [pa.Check.isin(part.levels, error="levels")] if part.levels is not None else []
+            checks += [pa.Check.in_range(-LARGEST, LARGEST, error="size")] if part.type == "number" else []
+            is_free = part.type == "category" and part.levels is None
+            checks += [pa.Check.str_length(max_value=MAX_TEXT, error="length")] if is_free else []
         columns[part.name] = pa.Column(checks=checks, nullable=isinstance(part, Column) and part.nullable)
     return pa.DataFrameSchema(columns)
 
@@ -165,13 +168,13 @@ def broken_cells(
         if share == 1:
             yield f"column '{part.name}': all {n} values are missing; fill them, or take the column out of {where}"
             continue
-        for check in ("type", "not_nullable", "unique", "min", "max", "levels"):
+        for check in ("type", "not_nullable", "unique", "min", "max", "levels", "size", "length"):
             rows = failed.get((part.name, check), pd.Series(dtype="int64"))
             if check == "not_nullable":  # a cell that is there but unreadable was reported under "type"
                 rows = rows[cells[rows].isna().to_numpy()]
             if len(rows):
                 first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
-                value = cells[first] if check in ("min", "max") else quoted(cells[first])
+                value = cells[first] if check in ("min", "max", "size") else quoted(cells[first])
                 example = "" if check == "not_nullable" else f"{value} "
                 yield (
                     f"column '{part.name}': {len(rows)} of {n} values {predicate}, "
@@ -207,6 +210,10 @@ def complaint(check: str, part: Identifier, where: str) -> tuple[str, str]:
             return f"are above the maximum {as_text(part.max)}", correct
         case "levels", Column():
             return f"are none of the levels {listed(part.levels or ())}", correct
+        case "size", Column():
+            return f"are beyond ±{LARGEST:.0e}", f"state them in larger units, or take the column out of {where}"
+        case "length", Column():
+            return f"have more than {MAX_TEXT} characters", f"shorten them, or take the column out of {where}"
     raise AssertionError(f"no words for the check {check!r}")
 
 

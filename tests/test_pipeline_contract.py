@@ -269,6 +269,7 @@ def pins(path: str) -> dict[str, str]:
 
 def test_the_service_imports_nothing_of_the_training() -> None:
     names = (
+        "customer_model",
         "features",
         "git",
         "params",
@@ -280,6 +281,7 @@ def test_the_service_imports_nothing_of_the_training() -> None:
         "scores",
         "script",
         "text",
+        "urls",
     )
     shared = {f"churn/{name}.py" for name in names}
     assert {path for path in service_files() if not path.startswith("serve/")} == shared

@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 from serve.http.middleware import Refused, too_large
 from serve.telemetry.call import Call
 
+CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
+BOM = b"\xef\xbb\xbf"  # which some programs put before UTF-8
 MAX_MISTAKES = 100  # that the answer names
 MAX_FIELDS = 10_000  # of one object; naming what is wrong with a million takes seconds and gigabytes
 LARGE_BODY = 2**16  # bytes; a smaller body can't hold MAX_FIELDS
@@ -48,9 +50,14 @@ class JSONRoute(APIRoute):
 
 
 async def read_body(scope: Scope, receive: Receive, call: Call) -> bytes:
-    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    if not is_json(kind):
-        raise Refused(415, "content_type", "the body's Content-Type is not application/json")
+    kind = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            kind = value
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise Refused(415, "content_encoding", "the body has a Content-Encoding; send it without one")
+    if kind != b"application/json":
+        check_content_type(kind)
     parts, size, more = [], 0, True
     while more:
         message = await receive()
@@ -64,9 +71,15 @@ async def read_body(scope: Scope, receive: Receive, call: Call) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def is_json(content_type: bytes) -> bool:
-    kind = content_type.partition(b";")[0].strip().lower()
-    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+def check_content_type(content_type: bytes) -> None:
+    """Refuse what is not declared as JSON, or in another charset than JSON's."""
+    kind, *parameters = (part.strip().lower() for part in content_type.split(b";"))
+    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+        raise Refused(415, "content_type", "the body's Content-Type is not application/json")
+    for parameter in parameters:
+        name, _, value = parameter.partition(b"=")
+        if name.strip() == b"charset" and value.strip(b' "') not in CHARSETS:
+            raise Refused(415, "charset", "the body's charset is not utf-8, the only one of JSON")
 
 
 def parse(body: bytes) -> Any:
@@ -75,7 +88,7 @@ def parse(body: bytes) -> Any:
     Parsing comes before checking: pydantic's JSON mode reports each repetition and copies faulty objects.
     """
     try:
-        content = from_json(body)
+        content = from_json(body.removeprefix(BOM))
     except ValueError as error:
         raise body_error("json_invalid", f"Invalid JSON: {error}") from None
     if len(body) > LARGE_BODY and has_crowded_object(content):

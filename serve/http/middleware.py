@@ -4,12 +4,14 @@ import logging
 import math
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import orjson
 from fastapi.routing import APIRoute
 from starlette.datastructures import State
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,6 +57,7 @@ class Rules:
     admin: ApiKeys  # these open /admin/* and all other routes
     rate: RateLimit | None
     max_body: int
+    cors_origins: Sequence[str] = ()
 
 
 class RequestMiddleware:
@@ -66,13 +69,29 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp, fast_routes: dict[tuple[str, str], APIRoute], state: State):
         self.app, self.fast_routes, self.state = app, fast_routes, state
+        self._cors: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self.http(scope, receive, send)
+            app = self.for_browsers() if self.state.rules.cors_origins else self.http
+            await app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.lifespan(scope, receive, send)
-        # there are no websockets
+        else:  # there are no websockets
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    def for_browsers(self) -> ASGIApp:
+        """This middleware for pages of other origins: browsers ask first, without a key, what they may send."""
+        if self._cors is None:
+            self._cors = CORSMiddleware(
+                self.http,
+                allow_origins=self.state.rules.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Content-Type", "X-API-Key", "X-Request-ID"],
+                expose_headers=["X-Request-ID", "Retry-After"],
+            )
+        return self._cors
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Report a failed start that an operator can fix in one sentence, without a traceback."""

@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from churn.customer_model import customer_model
 from serve.http import admin
 from serve.http.application import Application
 from serve.http.json_route import JSONRoute, body_error
@@ -23,7 +24,6 @@ from serve.payloads import (
     Receipt,
     Refusal,
     batch_model,
-    customer_model,
 )
 from serve.predict.batching import Busy, RowRefused
 from serve.predict.live import LiveModels
@@ -139,6 +139,9 @@ def add_routes(app: Application, service: Service, rules: Rules) -> None:
             status, reason = ("degraded" if status == "ready" else status), "; ".join(filter(None, (reason, problem)))
         response.status_code = 503 if status == "unready" else 200
         return {"status": status, "reason": reason, "model_version": service.live.champion.version}
+
+    for path, endpoint in (("/health", health), ("/ready", ready)):  # load balancers ask so
+        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

@@ -2,11 +2,11 @@
 and the `matched` of /feedback.
 
 An outcome belongs to an answer when it names the answer's request_id or customer_id and was observed when the answer
-was given or later: what was known before is no test of a prediction. Of several outcomes the one observed last
-counts, of the same moment the customer's.
+was given or later: what was known before is no test of a prediction. Of several outcomes the one received last
+counts, so that a correction does, whatever moment it names; of those the one observed last, then the customer's.
 
 Every report counts a customer once. Reports of a window take the first answer in it, because a customer who is
-asked about every day has the same story every day; the gate takes the outcome observed last and the last answer that it
+asked about every day has the same story every day; the gate takes the outcome received last and the last answer that it
 belongs to, the customer as it was nearest to the outcome.
 """
 
@@ -50,18 +50,19 @@ def with_outcomes(
         known, o = outcomes.alias(f"known_of_{name}").c, counted[name].c
         # a seek in the primary key for each row: a join of all outcomes of all rows would have to be sorted
         in_time = [] if before is None else [known.observed_at < before]
-        last = select(func.max(known.observed_at)).where(
-            known[name] == answers.c[name], known[other] == "", known.observed_at >= answers.c.at, *in_time
-        )
+        belongs = known[name] == answers.c[name], known[other] == "", known.observed_at >= answers.c.at, *in_time
+        newest = known.received_at.desc(), known.observed_at.desc()
+        last = select(known.observed_at).where(*belongs).order_by(*newest).limit(1)
         counts = (o[name] == answers.c[name]) & (o[other] == "") & (o.observed_at == last.scalar_subquery())
         statement = statement.outerjoin(counted[name], counts & (answers.c[name] != ""))
     return statement.order_by(answers.c.id)
 
 
 def _later(customer: FromClause, request: FromClause, times: Sequence[str]) -> list[ColumnElement[Any]]:
-    """churned and the times of the outcome observed last, of the same moment the customer's."""
+    """churned and the times of the outcome received last, then of the one observed last, then of the customer's."""
     a, b = customer.c, request.c
-    is_request = (b.observed_at > a.observed_at) | a.observed_at.is_(None)
+    is_later = (b.received_at > a.received_at) | ((b.received_at == a.received_at) & (b.observed_at > a.observed_at))
+    is_request = is_later | a.observed_at.is_(None)
     churned = case((is_request, cast(b.churned, Integer)), else_=cast(a.churned, Integer))
     return [churned.label("churned"), *(case((is_request, b[name]), else_=a[name]).label(name) for name in times)]
 
@@ -71,7 +72,7 @@ def labelled(
 ) -> tuple[list[dict[str, Any]], list[bool]]:
     """The newest customers whose outcome came in after `since`, as they were answered, and whether they churned.
 
-    With `answered`, only answers from then on. Each customer counts once, with the outcome observed last and the last
+    With `answered`, only answers from then on. Each customer counts once, with the outcome received last and the last
     answer that it belongs to; an answer without a customer_id is a customer of its own.
     """
     p, o = predictions.c, outcomes.c
@@ -88,11 +89,15 @@ def labelled(
     with engine.connect() as connection:
         for row in connection.execute(statement):  # in the order of their ids
             unit = row.customer_id or row.id
-            if unit not in last or row.observed_at >= last[unit].observed_at:
+            if unit not in last or _word(row) >= _word(last[unit]):
                 last[unit] = row
     news_alone = (row for row in last.values() if row.received_at > since)
     newest = sorted(news_alone, key=lambda row: str(row.id))[-MAX_CUSTOMERS:]
     return [row.features for row in newest], [bool(row.churned) for row in newest]
+
+
+def _word(row: Any) -> tuple[datetime, datetime]:
+    return row.received_at, row.observed_at
 
 
 def matched(connection: Connection, sent: Sequence[Mapping[str, Any]]) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import orjson
 
+from churn.schema import ID
 from serve.log.tables import COLUMNS, Row, db_time, new_id
-from serve.payloads import ID, Prediction
+from serve.payloads import Prediction
 from serve.predict.live import Model
 from serve.telemetry import metrics
 

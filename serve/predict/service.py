@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from churn.schema import ID
 from serve.log.spool import Spool
 from serve.log.tables import Row
 from serve.log.writer import LogFull, PredictionLog
-from serve.payloads import ID, Prediction
+from serve.payloads import Prediction
 from serve.predict.batching import MAX_GROUP, Busy, Predictor, RowRefused
 from serve.predict.live import POLL_SECONDS, LiveModels, Model, Reloader
 from serve.predict.shadow import Shadow

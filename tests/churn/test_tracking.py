@@ -15,7 +15,7 @@ from churn.model import load_model
 from churn.release import open_release
 from churn.scores import SCORES
 from churn.script import InputError
-from churn.tracking import CANDIDATE, REGISTERED, Tracker, flat, track
+from churn.tracking import CANDIDATE, REGISTERED, Tracker, address, flat, track
 from tests.conftest import copy_tracked
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
@@ -227,6 +227,17 @@ def test_what_fails_on_the_way_is_told_too_and_leaves_a_failed_run(
 def test_a_knob_of_tracking_that_is_not_there_is_named(unreachable: Callable[..., None]) -> None:
     with pytest.raises(InputError, match="tracking has no knob 'requird'"):
         unreachable(requird=True)
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a#b"])
+def test_a_folder_of_any_name_holds_its_database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    MlflowClient(address()).search_experiments()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("mlflow.db")] == [Path(name, "mlflow.db")]
 
 
 def test_nested_knobs_have_dotted_names() -> None:

@@ -184,8 +184,8 @@ def test_an_outcome_names_one_prediction_or_customer(client: Any) -> None:
         assert refused.json()["detail"][0]["loc"][:3] == ["body", "outcomes", 0]
 
 
-@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00", "2026-11-01T00:00:00"])
-def test_an_outcome_s_moment_may_be_any_of_the_calendar(at: str, client: Any) -> None:
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:00", "2026-11-01T00:00:00", "2026-11-01"])
+def test_an_outcome_s_moment_may_be_any_of_the_past(at: str, client: Any) -> None:
     outcome = {"customer_id": "a", "churned": False, "observed_at": at}
     assert client.post("/feedback", json={"outcomes": [outcome]}).status_code == 200
 

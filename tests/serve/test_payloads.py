@@ -1,17 +1,19 @@
 """What a request may hold is what the schema says, and nothing else."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from churn.schema import Schema
-from churn.script import InputError
-from serve.payloads import LARGEST, Feedback, batch_model, customer_model
+from churn.customer_model import customer_model
+from churn.schema import ID, LARGEST, Schema
+from serve.payloads import CLOCK_SKEW, Feedback, batch_model
 
 SCHEMA = Schema.model_validate(
     {
         "target": {"name": "churned", "positive": "1", "negative": "0"},
+        "missing": ["", " NA", "-"],
         "columns": [
             {"name": "tenure", "type": "number", "min": 0, "max": 10, "unit": "months", "description": "time so far"},
             {"name": "balance", "type": "number", "nullable": True},
@@ -39,8 +41,8 @@ def mistakes(**changes: Any) -> list[tuple[Any, ...]]:
     "changes",
     [
         {}, {"tenure": 0}, {"tenure": 10.0}, {"balance": None}, {"balance": -LARGEST}, {"active": False},
-        {"plan": "another"}, {"plan": ""}, {"model_city": None}, {"customer_id": "x" * 128}, {"customer_id": None},
-        {"plan": "é🙂\u202e\n"},
+        {"plan": "another"}, {"model_city": ""}, {"model_city": None}, {"customer_id": "x" * 128},
+        {"customer_id": None}, {"plan": "é🙂\u202e\n"},
     ],
 )  # fmt: skip
 def test_what_fits_the_schema_is_taken(changes: dict[str, Any]) -> None:
@@ -81,6 +83,38 @@ def test_ten_thousand_at_once_are_taken_and_one_more_is_not(many: Any, name: str
         checked.validate_python({name: [one] * 10_001})
 
 
+def observed(at: object) -> datetime:
+    (outcome,) = Feedback.model_validate({"outcomes": [OUTCOME | {"observed_at": at}]}).outcomes
+    return outcome.observed_at
+
+
+def test_a_day_means_its_end_so_that_an_answer_of_that_day_is_before_it() -> None:
+    assert observed("2026-11-01") == observed(" 2026-11-01 ") == datetime(2026, 11, 1, 23, 59, 59, 999_999, tzinfo=UTC)
+    today = datetime.now(UTC)
+    assert observed(today.strftime("%Y-%m-%d")) > today
+
+
+@pytest.mark.parametrize("at", ["2062-01-01", "2062-01-01T00:00:00Z", "9999-12-31T23:59:59-23:00", "9999-12-31"])
+def test_what_lies_in_the_future_is_no_observation(at: str) -> None:
+    with pytest.raises(ValidationError, match="lies in the future; an outcome is observed before it is sent"):
+        observed(at)
+
+
+def test_clocks_may_differ_a_little() -> None:
+    soon = datetime.now(UTC) + CLOCK_SKEW
+    assert observed((soon - timedelta(seconds=30)).isoformat()) > datetime.now(UTC)
+    with pytest.raises(ValidationError, match="lies in the future"):
+        observed((soon + timedelta(seconds=30)).isoformat())
+    with pytest.raises(ValidationError, match="lies in the future"):
+        observed((datetime.now(UTC) + timedelta(days=1, minutes=10)).strftime("%Y-%m-%d"))
+
+
+@pytest.mark.parametrize("at", [1_700_000_000, 1.7e9, "1700000000", " 1.7e9 ", "-1", "1700000000000", True, None])
+def test_a_number_is_no_moment_nor_is_its_text(at: object) -> None:
+    with pytest.raises(ValidationError, match="expected a text such as 2026-11-01T00:00:00Z"):
+        observed(at)
+
+
 def test_a_person_reads_units_ranges_levels_and_an_example() -> None:
     document = Customer.json_schema()
     tenure, plan = document["properties"]["tenure"], document["properties"]["plan"]
@@ -93,6 +127,16 @@ def test_a_person_reads_units_ranges_levels_and_an_example() -> None:
 
 def test_a_column_called_like_the_customer_s_id_is_refused() -> None:
     column = {"name": "customer_id", "type": "number"}
-    schema = Schema.model_validate(SCHEMA.model_dump(exclude_none=True) | {"columns": [column]})
-    with pytest.raises(InputError, match="'customer_id'; give the column another name"):
-        customer_model(schema, {})
+    with pytest.raises(ValidationError, match="the name 'customer_id' is the customer's own in requests"):
+        Schema.model_validate(SCHEMA.model_dump(exclude_none=True) | {"columns": [column]})
+
+
+@pytest.mark.parametrize(("plan", "city"), [(" a ", "  Rome\n"), ("a", "Rome")])
+def test_a_level_is_read_as_training_reads_it(plan: str, city: str) -> None:
+    assert Customer.validate_python(CUSTOMER | {"plan": plan, "model_city": city}) == {ID: None} | CUSTOMER
+
+
+@pytest.mark.parametrize("text", ["", " ", "NA", " NA ", "-"])
+def test_a_text_that_means_missing_is_missing_or_refused_where_nothing_may_be(text: str) -> None:
+    assert Customer.validate_python(CUSTOMER | {"model_city": text})["model_city"] is None
+    assert mistakes(plan=text) == [("plan",)]

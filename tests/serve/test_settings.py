@@ -7,6 +7,8 @@ import pytest
 
 from churn.script import InputError
 from serve import settings as module
+from serve.log.database import connect
+from serve.log.migrate import migrate
 from serve.settings import Rate, Settings, read_settings
 
 
@@ -38,6 +40,31 @@ def test_without_variables_the_log_lies_beside_the_releases() -> None:
     assert (settings.api_keys, settings.rate_limit) == ((), None)
 
 
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a b", "a#b", "ä+b"])
+def test_a_folder_of_any_name_holds_its_log(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setenv("CHURN_RELEASES", str(folder))
+    engine = connect(read_settings().log)
+    migrate(engine)
+    engine.dispose()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (folder / "log.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("https://a.example", ("https://a.example",)),
+        ("http://a:3000, https://b ,", ("http://a:3000", "https://b")),
+        ("*", ("*",)),
+    ],
+)
+def test_origins_of_pages_are_a_list(value: str, origins: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_CORS_ORIGINS", value)
+    assert read_settings().cors_origins == origins
+
+
 def test_each_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
         "RELEASES": "/srv/r", "LOG_URL": "postgresql://u:p@h/d", "SPOOL": "/var/s", "SPOOL_MAX": "1000",
@@ -56,7 +83,7 @@ def test_each_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("RATE_LIMIT", "fast"), ("RATE_LIMIT", "0/second"), ("RATE_LIMIT", "-1/second"), ("RATE_LIMIT", "5/day"),
         ("RATE_LIMIT", "5"), ("RATE_LIMIT", "9" * 5000 + "/hour"), ("API_KEYS", " , "), ("MAX_BODY", "0"),
-        ("MAX_BODY", "much"), ("SPOOL_MAX", "-3"),
+        ("MAX_BODY", "much"), ("CORS_ORIGINS", "a.example"), ("CORS_ORIGINS", "https://a/b"), ("SPOOL_MAX", "-3"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line_that_names_the_variable(

@@ -1,6 +1,7 @@
 """deploy: the graph is the model, the bundle is whole and repeats byte for byte, or nothing is left behind."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -25,7 +26,7 @@ from churn.schema import TARGET, Schema, read_schema
 from churn.scorer import Scorer
 from churn.script import InputError, run
 from stages import deploy
-from stages.deploy import edge_customers, golden_customers, prove, sample
+from stages.deploy import check_requests, edge_customers, golden_customers, prove, sample
 from stages.train import pipeline
 
 FEATURES = ["total_spent", "avg_monthly_ratio", "tenure_group", "tenure_log"]
@@ -168,6 +169,24 @@ def test_golden_customers_spread_from_the_lowest_to_the_highest_risk(customers: 
     ranks = p.argsort().argsort()[chosen.index]
     assert sorted(ranks) == np.linspace(0, len(p) - 1, 5).astype(int).tolist()
     assert len(golden_customers(customers["test"], p, 10_000)) == len(p)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("monthly_charges", 1e16, "the column 'monthly_charges' with 1e+16: Input should be less than or equal to "),
+        ("contract", "x" * 201, "the column 'contract' with "),
+        ("contract", None, "the column 'contract' with None: "),
+    ],
+)
+def test_a_golden_customer_whom_the_service_would_refuse_stops_the_release(
+    column: str, value: Any, words: str, customers: dict[str, pd.DataFrame], schema: Schema
+) -> None:
+    golden = records(customers["test"].head(3))
+    check_requests(golden, schema)
+    golden[1][column] = value
+    with pytest.raises(InputError, match=re.escape(f"golden customer 2: the service would refuse {words}")):
+        check_requests(golden, schema)
 
 
 def test_a_record_has_true_false_and_null() -> None:

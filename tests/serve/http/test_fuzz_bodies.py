@@ -75,7 +75,9 @@ def test_extreme_numbers(client: Any, customer: dict[str, Any], name: str, numbe
 @example(name="customer_id", value="a\u202eb\u0301\U0001f600")
 def test_any_text(client: Any, customer: dict[str, Any], name: str, value: str) -> None:
     answer = answered(client, json.dumps(customer | {name: value}).encode())
-    fits = "\0" not in value and (len(value) <= 128 and value != "" if name == "customer_id" else len(value) <= 200)
+    missing = client.app.state.service.live.champion.release.schema.missing  # no level: training reads none there
+    is_name, is_level = 1 <= len(value) <= 128, len(value) <= 200 and value.strip() not in ("", *missing)
+    fits = "\0" not in value and (is_name if name == "customer_id" else is_level)
     assert answer.status_code == (200 if fits else 422)
     if answer.status_code == 422:
         assert value == "" or json.dumps(value)[1:-1] not in "".join(m["msg"] for m in answer.json()["detail"])

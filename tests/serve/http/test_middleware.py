@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.websockets import WebSocketDisconnect
 
 from serve.http.auth import ApiKeys
 from serve.http.middleware import HEADERS, POLICY, Rules
@@ -28,8 +29,13 @@ def rules(client: Any) -> Iterator[Any]:
     """Sets the rules for a test."""
     state, before = client.app.state, client.app.state.rules
 
-    def put(keys: tuple[str, ...] = (), rate: Rate | None = None, max_body: int = before.max_body) -> None:
-        state.rules = Rules(ApiKeys(keys), ApiKeys(()), RateLimit(rate, None) if rate else None, max_body)
+    def put(
+        keys: tuple[str, ...] = (),
+        rate: Rate | None = None,
+        max_body: int = before.max_body,
+        origins: tuple[str, ...] = (),
+    ) -> None:
+        state.rules = Rules(ApiKeys(keys), ApiKeys(()), RateLimit(rate, None) if rate else None, max_body, origins)
 
     yield put
     state.rules = before
@@ -170,3 +176,77 @@ def test_a_client_that_leaves_before_its_body_is_whole_gets_nothing(client: Any,
     asyncio.run(client.app(scope, receive, send))
     assert sent == []
     assert '"status":499' in capfd.readouterr().err
+
+
+# what clients and what stands between say of a request
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_a_load_balancer_may_ask_for_the_head_alone(path: str, client: Any) -> None:
+    answer = client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert client.head("/predict").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "words"),
+    [
+        ("Content-Type", "text/plain", "the body's Content-Type is not application/json"),
+        ("Content-Type", "application/json; charset=latin-1", "the body's charset is not utf-8, the only one of JSON"),
+        ("Content-Encoding", "gzip", "the body has a Content-Encoding; send it without one"),
+        ("Content-Encoding", "br, identity", "the body has a Content-Encoding; send it without one"),
+    ],
+)
+def test_a_body_in_another_form_is_refused_in_words(
+    header: str, value: str, words: str, client: Any, customer: dict[str, Any]
+) -> None:
+    headers = {"Content-Type": "application/json", header: value}
+    answer = client.post("/predict", content=json.dumps(customer), headers=headers)
+    assert (answer.status_code, answer.json()) == (415, {"detail": words})
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding"),
+    [
+        ("application/json", "identity"),
+        ("application/json;charset=UTF-8", "identity"),
+        ('Application/JSON; charset="utf-8"', "Identity"),
+        ("application/problem+json; profile=x", "identity"),
+    ],
+)
+def test_a_body_declared_as_json_is_read_also_with_a_byte_order_mark(
+    kind: str, encoding: str, client: Any, customer: dict[str, Any]
+) -> None:
+    headers = {"Content-Type": kind, "Content-Encoding": encoding}
+    for mark in (b"", b"\xef\xbb\xbf"):
+        answer = client.post("/predict", content=mark + json.dumps(customer).encode(), headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
+def test_a_websocket_is_closed_and_is_no_error(client: Any) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/predict"):
+        pass
+
+
+PAGE = {"Origin": "https://crm.example.org"}
+PREFLIGHT = PAGE | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key,content-type"}
+
+
+def test_pages_of_other_origins_may_not_call_unless_they_are_named(client: Any, rules: Any) -> None:
+    answer = client.get("/health", headers=PAGE)
+    assert "access-control-allow-origin" not in answer.headers
+    assert client.options("/predict", headers=PREFLIGHT).status_code == 405
+
+
+def test_a_page_of_a_named_origin_asks_first_without_a_key_and_then_calls_with_it(
+    client: Any, rules: Any, customer: dict[str, Any]
+) -> None:
+    rules(keys=("key",), origins=("https://crm.example.org",))
+    first = client.options("/predict", headers=PREFLIGHT)
+    assert (first.status_code, first.headers["access-control-allow-origin"]) == (200, PAGE["Origin"])
+    other = client.options("/predict", headers=PREFLIGHT | {"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
+    for headers, status in ((PAGE, 401), (PAGE | {"X-API-Key": "key"}, 200)):
+        answer = client.post("/predict", json=customer, headers=headers)
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == PAGE["Origin"]

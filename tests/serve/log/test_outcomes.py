@@ -86,8 +86,12 @@ def belonging(answer: dict[str, Any], known: Rows) -> Rows:
     return [outcome for outcome in known if belongs(outcome, answer)]
 
 
+def word(outcome: dict[str, Any]) -> tuple[datetime, datetime]:
+    return outcome["received_at"], outcome["observed_at"]
+
+
 def counting(answer: dict[str, Any], known: Rows) -> dict[str, Any] | None:
-    return max(belonging(answer, known), key=lambda o: (o["observed_at"], o["customer_id"] != ""), default=None)
+    return max(belonging(answer, known), key=lambda o: (*word(o), o["customer_id"] != ""), default=None)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -122,7 +126,7 @@ def test_check_gate_and_matched_go_by_one_rule(
     by_unit = {
         unit: max(
             (a for a in answers if (a["customer_id"] or a["id"]) == unit and a["id"] in news),
-            key=lambda a: (news[a["id"]]["observed_at"], str(a["id"])),
+            key=lambda a: (*word(news[a["id"]]), str(a["id"])),
         )
         for unit in units
     }
@@ -140,6 +144,12 @@ def test_an_outcome_of_before_the_answer_says_nothing_of_it(engine: Engine) -> N
     assert labelled(engine, START) == ([], [])
     with engine.connect() as connection:
         assert [matched(connection, [one]) for one in (early, late)] == [0, 1]
+
+
+def test_a_correction_counts_whatever_moment_the_wrong_word_named(engine: Engine) -> None:
+    wrong, right = outcome(("a", ""), 1000, True, -998), outcome(("a", ""), 2, False, 1)
+    fill(engine, [answer(1, 1, "a", "r")], [wrong, right])
+    assert labelled(engine, START) == ([{"n": 1}], [False])
 
 
 def test_the_gate_may_ask_for_answers_of_late_alone(engine: Engine) -> None:

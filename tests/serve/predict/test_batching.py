@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from churn.release import Release
+from churn.schema import ID
 from churn.scorer import Scorer
 from serve.log.spool import Spool
 from serve.log.tables import predictions
 from serve.log.writer import LogFull, PredictionLog
-from serve.payloads import ID, Prediction
+from serve.payloads import Prediction
 from serve.predict import batching as module
 from serve.predict.batching import MAX_GROUP, Busy, Predictor, RowRefused
 from serve.predict.live import Model

@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from churn.reasons import LEVELS, REASONS
+from churn.schema import ID
 from churn.scorer import Scorer
 from serve.log.spool import Spool
 from serve.log.tables import Check
 from serve.log.writer import LogFull, PredictionLog
-from serve.payloads import ID
 from serve.predict.batching import Predictor
 from serve.predict.live import LiveModels, Model
 from serve.telemetry import metrics
@@ -147,7 +147,7 @@ def test_names_and_units_are_prometheus_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(metrics.check_collector, "check", CHECK)
     monkeypatch.setattr(metrics.check_collector, "models", ())
     families = [f for f in text_string_to_metric_families(metrics.exposition().decode()) if f.name.startswith("churn_")]
-    assert len(families) == 18 + 12
+    assert len(families) == 19 + 12
     for family in families:
         assert re.fullmatch(r"churn_[a-z]+(_[a-z]+)*", family.name)
         assert family.documentation
