@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import warnings
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import IO, Any
 from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
+from pandas.errors import ParserWarning
 
 from churn.script import InputError
 
 Options = dict[str, Any]
 
+OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # how files of old Office programs begin, and encrypted ones of any
 
 # a reader returns Any: with some options pandas gives something else than one frame
 
@@ -21,12 +24,17 @@ Options = dict[str, Any]
 def read_csv(path: Path, options: Options) -> Any:
     # index_col: else a header with one name too few would silently shift every column
     options = Options({"dtype": "str", "keep_default_na": False, "index_col": False}) | options
-    try:
-        frame = pd.read_csv(path, **options)
-    except UnicodeDecodeError as error:
-        raise InputError(_undecodable(path, options, error)) from None
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ParserWarning)
+        try:
+            frame = pd.read_csv(path, **options)
+        except UnicodeDecodeError as error:
+            raise InputError(_undecodable(path, options, error)) from None
     if isinstance(frame, pd.DataFrame):
         _refuse_short_rows(path, options, frame)
+    # that a slower engine is taken is no matter
+    if lost := [str(one.message) for one in warned if "Falling back to the 'python' engine" not in str(one.message)]:
+        raise ValueError(lost[0])
     return frame
 
 
@@ -37,7 +45,10 @@ def read_jsonl(path: Path, options: Options) -> Any:
 
 
 def read_xlsx(path: Path, options: Options) -> Any:
-    return pd.read_excel(path, **Options({"dtype": object, "keep_default_na": False}) | options)
+    if _start(path).startswith(OLE):
+        raise InputError(f"{path} has a password or is of Excel before 2007; save it as .xlsx without a password")
+    # the engine: else pandas chooses one by the content, which may not be installed
+    return pd.read_excel(path, **Options({"dtype": object, "keep_default_na": False, "engine": "openpyxl"}) | options)
 
 
 READERS: dict[str, Callable[[Path, Options], Any]] = {
@@ -61,15 +72,16 @@ def read_table(path: Path, options: Options) -> pd.DataFrame:
         raise InputError(f"{path} is empty; expected a header and one row per customer")
     if path.suffix.lower() in {".csv", ".jsonl"} and "encoding" not in options and b"\0" in _start(path):
         raise InputError(f"{path} is not text: it holds zero bytes; is it of another format than its suffix says?")
+    given = f" with data.options {options}" if options else ""
     try:
         frame = reader(path, options)
     except InputError:
         raise
     except TypeError as error:
         raise InputError(f"{path}: data.options {options} do not fit the pandas reader: {error}") from None
-    except (ValueError, OSError, EOFError, BadZipFile, LookupError, csv.Error) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, LookupError, ImportError, csv.Error) as error:
         # ValueError covers pandas' ParserError and EmptyDataError, json's and arrow's errors
-        raise InputError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} cannot be read as a table{given}: {' '.join(str(error).split())}") from None
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"{path}: data.options {options} read {type(frame).__name__}, not one table")
     if frame.empty:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.read_table import READERS, read_table, separator_hint
+from churn.read_table import OLE, READERS, read_table, separator_hint
 from churn.script import InputError
 from churn.table import as_texts
 
@@ -199,9 +199,15 @@ def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path) -> None:
     ("options", "part"),
     [
         ({"separator": ";"}, "data.options {'separator': ';'} do not fit the pandas reader"),
-        ({"encoding": "utf-99"}, "cannot be read as a table: unknown encoding: utf-99"),
+        (
+            {"encoding": "utf-99"},
+            "cannot be read as a table with data.options {'encoding': 'utf-99'}: unknown encoding: utf-99",
+        ),
         ({"chunksize": 2}, "data.options {'chunksize': 2} read TextFileReader, not one table"),
-        ({"usecols": ["nope"]}, "cannot be read as a table: Usecols do not match columns"),
+        (
+            {"usecols": ["nope"]},
+            "cannot be read as a table with data.options {'usecols': ['nope']}: Usecols do not match columns",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_told(tmp_path: Path, options: dict[str, Any], part: str) -> None:
@@ -215,3 +221,13 @@ def test_a_cell_longer_than_the_csv_module_reads_is_no_traceback(tmp_path: Path)
 def test_the_separator_is_guessed_from_an_only_header() -> None:
     assert separator_hint(["a;b;c"]) == "its only column is 'a;b;c': set data.options.sep to ';'"
     assert separator_hint(["a", "b"]) == "it has ['a', 'b']: check data.schema and data.options.header"
+
+
+def test_a_workbook_with_a_password_is_told_from_a_broken_one(tmp_path: Path) -> None:
+    words = "t.xlsx has a password or is of Excel before 2007; save it as .xlsx without a password"
+    assert refused(tmp_path, OLE + bytes(504), "t.xlsx") == words
+
+
+def test_what_pandas_only_warns_of_is_a_mistake_too(tmp_path: Path) -> None:
+    line = refused(tmp_path, "a,b\n1,2,3\n4,5,6\n", options={"comment": "#"})
+    assert line.startswith("t.csv cannot be read as a table with data.options {'comment': '#'}: Length of header")
