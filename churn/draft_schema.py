@@ -17,7 +17,7 @@ import yaml
 from churn.leakage import auc_alone
 from churn.params import closest
 from churn.read_table import Options, read_table, separator_hint
-from churn.schema import TARGET, Column, Target, as_text
+from churn.schema import LARGEST, MAX_TEXT, TARGET, Column, Target, as_text
 from churn.script import InputError, run
 from churn.table import as_texts, moments, typed, with_clean_headers
 
@@ -148,6 +148,9 @@ def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> tuple[dict[
     elif is_number(present):
         readable = typed(cells, Column(name=name, type="number"))[0]
         told = f"{as_text(readable.min())} to {as_text(readable.max())}"
+        if readable.abs().max() > LARGEST:
+            why = f"numbers beyond ±{LARGEST:.0e}: {told}"
+            return {"source": source, "why": why}, "decide: an id, or a time to be stated in days?"
         entry |= {"type": "number"} | ({"min": 0} if readable.min() >= 0 else {})
         if len(values) <= FEW and (readable.dropna() % 1 == 0).all():
             doubts.append(f"only {len(values)} distinct values, a category?")
@@ -156,6 +159,9 @@ def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> tuple[dict[
     elif len(values) > max(LEVELS, NEAR_UNIQUE * len(cells)):
         why = f"near-unique text: {len(values)} distinct values in {len(cells)} rows"
         return {"source": source, "why": why}, f"decide: {almost_numbers(present) or f'any use? e.g. {shown(values)}'}"
+    elif max(map(len, values)) > MAX_TEXT:
+        why = f"texts of more than {MAX_TEXT} characters"
+        return {"source": source, "why": why}, f"decide: any use? e.g. {shown(values)}"
     else:
         entry |= {"type": "category"} | ({"levels": values} if len(values) <= LEVELS else {})
         if len(values) > LEVELS:

@@ -233,6 +233,18 @@ CELL = st.one_of(
 )
 
 
+@pytest.mark.parametrize(
+    ("cell", "why"), [("1600000000000000000", "numbers beyond ±1e+15"), ("x" * 201, "texts of more")]
+)
+def test_what_the_service_would_refuse_is_left_out_with_a_mark(cell: str, why: str) -> None:
+    raw = pd.DataFrame({"Churn": ["Yes", "No"] * 20, "seen": [cell, cell[:-1] + "7"] * 20, "kept": ["1", "2"] * 20})
+    schema = drafted(raw)
+    assert [column.name for column in schema.columns] == ["kept"]
+    assert schema.dropped["seen"].startswith(why)
+    assert "decide: " in line(raw, "seen")
+    assert checked(raw, schema).errors == []
+
+
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(

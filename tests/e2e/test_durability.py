@@ -1,6 +1,7 @@
 """What was answered 200 is in the log, once: through kills of the server, an outage of its database, a full disk."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -19,6 +20,8 @@ from serve.log.database import connect
 from tests.e2e.servers import Load, Postgres, Service, check, eventually, postgres, under_load
 
 pytestmark = pytest.mark.e2e
+
+POISON = "客户-9"  # a customer whom the owner of the database lets in nowhere
 
 
 def check_order(engine: Engine) -> None:
@@ -70,11 +73,21 @@ def test_twenty_kills_under_load_lose_and_double_nothing(bundle: Path, tmp_path:
 def test_an_outage_of_postgresql_is_bridged_by_the_spool(bundle: Path, tmp_path: Path) -> None:
     with postgres() as database, Service(tmp_path, bundle, workers=2, CHURN_LOG_URL=database.url) as service:
         load = Load(service.port, service.customers(), batch_every=40)
+        poison = service.customers()[0] | {"customer_id": POISON}
+        refused: list[str] = []
+        with connect(database.url).begin() as connection:
+            connection.execute(text(f"ALTER TABLE predictions ADD CHECK (customer_id <> '{POISON}') NOT VALID"))
 
         async def outage() -> None:
             await asyncio.sleep(1.5)
+            assert service.post("/predict", poison)[0] == 422  # while others are answered
             database.stop()
             await eventually(lambda: service.get("/ready")[2]["status"] == "degraded")
+            for _ in range(5):
+                status, _, answer = service.post("/predict", poison)
+                assert status == 200
+                refused.append(answer["request_id"])
+                await asyncio.sleep(0.05)
             os.kill(service.pids[0], signal.SIGKILL)  # uvicorn starts another worker, in the outage
             await eventually(lambda: service.errors.read_text().count("Application startup complete") == 3)
             await asyncio.sleep(1)
@@ -88,6 +101,10 @@ def test_an_outage_of_postgresql_is_bridged_by_the_spool(bundle: Path, tmp_path:
         until(lambda: service.get("/ready")[2]["status"] == "ready")
         check(load, connect(database.url))
         check_order(connect(database.url))
+        aside = [json.loads(line) for line in (service.store.where / "spool.jsonl.refused").read_text().splitlines()]
+        kept = [line["request_id"] for line in aside if line["request_id"] in refused]
+        assert sorted(kept) == sorted(refused)
+        assert {line["customer_id"] for line in aside} == {POISON} and len(aside) == len(refused) + 1
 
 
 @contextmanager
