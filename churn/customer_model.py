@@ -1,6 +1,7 @@
 """What one customer of a request may hold: a type made from the schema, for the service and for deploy's proof."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -11,6 +12,8 @@ from churn.schema import ID, LARGEST, MAX_TEXT, Column, Schema
 
 # no NUL: PostgreSQL keeps it neither in text nor in JSON
 Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
+# what str.strip takes away; \s of other regular expressions is less
+SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
 
 
@@ -40,18 +43,22 @@ def _type(column: Column, schema: Schema) -> Any:
             return Annotated[float, Field(strict=True, ge=low, le=high, allow_inf_nan=False)]
         case "boolean":
             return Annotated[bool, Field(strict=True)]
-    return Annotated[Text, AfterValidator(_level(column, schema))]
+    missing = sorted({"", *(marker.strip() for marker in schema.missing)})
+    extra: Any = (
+        None if column.nullable else {"not": {"pattern": rf"^{SPACE}*({'|'.join(map(re.escape, missing))}){SPACE}*$"}}
+    )
+    return Annotated[Text, AfterValidator(_level(missing, column.nullable)), Field(json_schema_extra=extra)]
 
 
-def _level(column: Column, schema: Schema) -> Callable[[str], str | None]:
+def _level(missing: Collection[str], is_nullable: bool) -> Callable[[str], str | None]:
     """A level as training reads it: without white space around; None for a text that means missing."""
-    missing = {"", *(marker.strip() for marker in schema.missing)}
+    missing = frozenset(missing)
 
     def read(text: str) -> str | None:
         text = text.strip()
         if text not in missing:
             return text
-        if not column.nullable:
+        if not is_nullable:
             raise PydanticCustomError("missing", "Value is missing")
         return None
 

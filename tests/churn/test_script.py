@@ -1,5 +1,6 @@
 """A command ends with one line per mistake, or with a traceback; files are written whole or not at all."""
 
+import errno
 import json
 import logging
 import re
@@ -70,6 +71,19 @@ def test_a_command_whose_1_is_a_verdict_ends_with_2_where_something_is_wrong(mod
     path = ROOT / module.replace(".", "/")
     source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
     assert re.search(r"^    run\(main, \"[a-z.]+\", mistake=2\)$", source, re.MULTILINE)
+
+
+def test_a_full_disk_names_the_file_that_was_being_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def main() -> None:
+        with replacing(tmp_path / "table.parquet") as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit) as end:
+        run(main, "load")
+    assert end.value.code == 1
+    assert caplog.messages == [f"{tmp_path / 'table.parquet'}: No space left on device"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_command_that_succeeds_returns(caplog: pytest.LogCaptureFixture) -> None:

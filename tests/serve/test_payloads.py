@@ -1,5 +1,6 @@
 """What a request may hold is what the schema says, and nothing else."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,6 +114,14 @@ def test_clocks_may_differ_a_little() -> None:
 def test_a_number_is_no_moment_nor_is_its_text(at: object) -> None:
     with pytest.raises(ValidationError, match="expected a text such as 2026-11-01T00:00:00Z"):
         observed(at)
+
+
+def test_the_document_says_which_texts_are_missing_and_so_refused() -> None:
+    pattern = Customer.json_schema()["properties"]["plan"]["not"]["pattern"]
+    spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
+    assert all(re.search(pattern, f"{space}NA{space}") and re.search(pattern, space) for space in spaces)
+    assert not any(re.search(pattern, text) for text in ("a", "NA.", "--", "N A", "\u200b"))
+    assert "not" not in str(Customer.json_schema()["properties"]["model_city"])
 
 
 def test_a_person_reads_units_ranges_levels_and_an_example() -> None:
