@@ -117,20 +117,25 @@ def fill(engine: Engine, rows: list[dict[str, Any]], known: list[dict[str, Any]]
 def refuse(engine: Engine, *customers: str) -> None:
     """Let the database take no row of these customers any more, as a constraint of its owner would."""
     for customer in customers:
-        _constrain(engine, f"refuse_{customer}", f"customer_id = '{customer}'")
+        _constrain(engine, "predictions", f"refuse_{customer}", f"customer_id = '{customer}'")
+
+
+def refuse_outcomes(engine: Engine, *customers: str) -> None:
+    for customer in customers:
+        _constrain(engine, "outcomes", f"refuse_outcomes_{customer}", f"customer_id = '{customer}'")
 
 
 def refuse_all(engine: Engine) -> None:
     """Let the database take no row at all any more."""
-    _constrain(engine, "refuse_all", "id <> ''")
+    _constrain(engine, "predictions", "refuse_all", "id <> ''")
 
 
-def _constrain(engine: Engine, name: str, refused: str) -> None:
+def _constrain(engine: Engine, table: str, name: str, refused: str) -> None:
     if engine.dialect.name == "sqlite":
         abort = "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
-        statement = f"CREATE TRIGGER {name} BEFORE INSERT ON predictions WHEN NEW.{refused} {abort}"
+        statement = f"CREATE TRIGGER {name} BEFORE INSERT ON {table} WHEN NEW.{refused} {abort}"
     else:
-        statement = f"ALTER TABLE predictions ADD CONSTRAINT {name} CHECK (NOT ({refused})) NOT VALID"
+        statement = f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK (NOT ({refused})) NOT VALID"
     with engine.begin() as connection:
         connection.exec_driver_sql(statement)
 

@@ -8,7 +8,7 @@ import orjson
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import InitErrorDetails, PydanticCustomError, from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
@@ -102,9 +102,11 @@ def has_crowded_object(content: Any) -> bool:
     return any(isinstance(part, dict) and len(part) > MAX_FIELDS for part in chain([content], *lists))
 
 
-def body_error(kind: str, message: str) -> ValidationError:
-    """Return the error of a body as a whole."""
-    return ValidationError.from_exception_data("body", [{"type": PydanticCustomError(kind, message), "input": None}])
+def body_error(kind: str, message: str, *places: tuple[str | int, ...]) -> ValidationError:
+    """Return the error of a body as a whole, or of places in it."""
+    error: Any = PydanticCustomError(kind, message)
+    lines = [InitErrorDetails(type=error, loc=place, input=None) for place in places or ((),)]
+    return ValidationError.from_exception_data("body", lines)
 
 
 def mistakes(error: ValidationError) -> bytes:

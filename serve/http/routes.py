@@ -12,6 +12,7 @@ from serve.http import admin
 from serve.http.application import Application
 from serve.http.json_route import JSONRoute, body_error
 from serve.http.middleware import ADMIN, Refused, Rules
+from serve.log.refused import OutcomesRefused
 from serve.log.writer import LogDown, LogFull
 from serve.payloads import (
     Explanation,
@@ -89,6 +90,9 @@ def add_customer_routes(app: Application, service: Service) -> None:
         rows = [outcome.row() for outcome in sent.outcomes]
         try:
             matched = await run_in_threadpool(service.log.record, rows)
+        except OutcomesRefused as error:
+            words = "the prediction log's database takes no such outcome; the others are kept"
+            raise body_error("not_logged", words, *(("outcomes", place) for place in error.places)) from None
         except LogDown:
             raise Refused(503, "log_down", "outcomes can't be kept now; send them again", RETRY_SECONDS) from None
         return {"accepted": len(rows), "matched": matched, "unmatched": len(rows) - matched}

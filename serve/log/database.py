@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from churn.script import InputError
-from serve.log.spool import FLAGS, lock
+from serve.log.spool import FLAGS, SpoolFull, lock
 from serve.telemetry.logs import raised_at
 
-# SQLSTATE classes: data exception, integrity constraint, check option, limit of the program, raised by a trigger
-ROW_REFUSED = ("22", "23", "44", "54", "P0")
 LOCK_SECONDS = 0.5  # for each of two locks, the service's and SQLite's own: the service stands still for as long
 ANSWER_SECONDS = 4.0  # for an answer of PostgreSQL, which itself gives up on a lock sooner
 EXAMPLES = "expected sqlite:///folder/log.db or postgresql://user:password@host/database"
@@ -106,24 +104,11 @@ def opened(url: str) -> Iterator[Engine]:
 
 def first_line(error: Exception) -> str:
     """What the database said, without the statement and its values; of other errors where they come from."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | SpoolFull):
         return str(error)
     if not isinstance(error, SQLAlchemyError | OSError):
         return raised_at(error)
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
-
-
-def is_row_refused(error: Exception) -> bool:
-    """Whether the database refuses what a row holds, and would again: it is not down."""
-    if sqlstate := getattr(getattr(error, "orig", None), "sqlstate", None):
-        return str(sqlstate).startswith(ROW_REFUSED)
-    return isinstance(error, DataError | IntegrityError | UnicodeError)  # SQLite's, and what no database is sent
-
-
-def kind_of(error: Exception) -> str:
-    """The name of a database's error, without its words, which may hold values."""
-    orig = getattr(error, "orig", None) or error
-    return " ".join(filter(None, (type(orig).__name__, getattr(orig, "sqlstate", None))))
 
 
 def write_lock(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:

@@ -89,7 +89,10 @@ class Spool:
     def set_aside(self, rows: Sequence[Row]) -> None:
         """Keep rows that the database refuses in a file of their own, each once; it is bounded as the spool is."""
         with self._alone(), os.fdopen(os.open(self.refused_path, FLAGS, 0o600), "r+b") as file:
-            there = set(file.read().splitlines())
+            kept = file.read()
+            file.seek(kept.rfind(b"\n") + 1)  # a line that a crash left torn is written again
+            file.truncate()
+            there = set(kept.splitlines())
             content = b"".join(line + b"\n" for line in map(orjson.dumps, rows) if line not in there)
             if file.tell() + len(content) > self.limit:
                 raise SpoolFull(f"{self.refused_path} is full: {file.tell()} of {self.limit} bytes")

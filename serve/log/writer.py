@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -20,13 +20,12 @@ from serve.log.database import (
     check_file,
     connect,
     first_line,
-    is_row_refused,
-    kind_of,
     wait_impatiently,
     write_lock,
 )
 from serve.log.migrate import Unusable, migrate
 from serve.log.outcomes import matched
+from serve.log.refused import OutcomesRefused, is_row_refused, kind_of, refused_places
 from serve.log.spool import Spool, SpoolFull
 from serve.log.tables import (
     COLUMNS,
@@ -148,9 +147,10 @@ class PredictionLog:
             if not is_row_refused(error):
                 raise
             why = kind_of(error)
-        with self._write_lock(), connection.begin():
-            self._try(connection)  # fails where the table takes no row at all
-            refused = list(self._refused(connection, rows, 0))
+        with self._write_lock():
+            with connection.begin():
+                self._try(connection)  # fails where the table takes no row at all
+            refused = list(refused_places(connection, rows, lambda part: self._execute(connection, part)))
         log.error("the log's database refuses %d of %d rows: %s", len(refused), len(rows), why)
         return refused
 
@@ -185,21 +185,6 @@ class PredictionLog:
 
         self.spool.retry(insert)
         return counts["taken"], counts["refused"]
-
-    def _refused(self, connection: Connection, rows: Sequence[Row], first: int) -> Iterator[int]:
-        """Insert the rows, the first of which has that place; yield the places of those that are refused."""
-        try:
-            with connection.begin_nested():
-                self._execute(connection, rows)
-        except (SQLAlchemyError, UnicodeError) as error:
-            if not is_row_refused(error):
-                raise
-            if len(rows) == 1:
-                yield first
-            else:
-                half = len(rows) // 2
-                yield from self._refused(connection, rows[:half], first)
-                yield from self._refused(connection, rows[half:], first + half)
 
     def _execute(self, connection: Connection, rows: Sequence[Row]) -> None:
         # SQLAlchemy's own statement would take as long again as the database
@@ -294,8 +279,9 @@ class PredictionLog:
     def record(self, found: Sequence[Mapping[str, Any]]) -> int:
         """Keep outcomes {customer_id, request_id, observed_at, churned}; how many belong to an answer.
 
-        LogDown where the database does not take them all; those that it took are no harm when they come again.
-        The last word on a customer, or a request, at one moment counts; saying it again changes nothing.
+        LogDown where the database does not take them all, OutcomesRefused where it refuses some for what they hold;
+        those that it took are no harm when they come again. The last word on a customer, or a request, at one moment
+        counts; saying it again changes nothing.
         """
         insert = sqlite.insert(outcomes) if self.is_file else postgresql.insert(outcomes)
         upsert = insert.on_conflict_do_update(
@@ -304,18 +290,27 @@ class PredictionLog:
             where=outcomes.c.churned != insert.excluded.churned,
         )
         now = datetime.now(UTC)
-        last = {(o["customer_id"], o["request_id"], o["observed_at"]): {**o, "received_at": now} for o in found}
+        last = {key_of(one): {**one, "received_at": now} for one in found}
         rows = list(last.values())
         try:
             # one at a time: many writers would keep predictions waiting
             with self._recording, self.engine.connect() as connection:
                 check_file(connection)
+                refused = set()
                 for start in range(0, len(rows), INSERT_ROWS):  # predictions are written in between
-                    with self._write_lock(), connection.begin():
-                        connection.execute(upsert, rows[start : start + INSERT_ROWS])
+                    part = rows[start : start + INSERT_ROWS]
+                    with self._write_lock():
+                        places = refused_places(connection, part, lambda some: connection.execute(upsert, some))
+                        refused |= {key_of(part[place]) for place in places}
+                if refused:
+                    raise OutcomesRefused([place for place, one in enumerate(found) if key_of(one) in refused])
                 return matched(connection, found)
         except (SQLAlchemyError, OSError) as error:
             raise LogDown from error
+
+
+def key_of(outcome: Mapping[str, Any]) -> tuple[str, str, datetime]:
+    return outcome["customer_id"], outcome["request_id"], outcome["observed_at"]
 
 
 @cache

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serve.log.tables import COLUMNS, Row
+from serve.log.tables import Row
 from serve.log.writer import PredictionLog, Written
 from serve.payloads import Prediction
 from serve.predict.answers import GroupResult, Work, count_group, predict_group
@@ -18,7 +18,6 @@ from serve.predict.live import Model
 from serve.predict.shadow import Shadow
 from serve.telemetry import metrics
 
-REQUEST_ID = COLUMNS.index("request_id")
 MAX_GROUP = 200  # rows scored and committed together; the event loop is blocked that long
 MAX_WAITING = 50_000  # rows waiting; more are refused
 SHADOW_ROWS = 40  # shadow rows added to a commit (half a millisecond), or twice its own rows if that is more
@@ -146,12 +145,13 @@ class Predictor:
 def deliver(group: list[Work], result: GroupResult, written: Written | Exception) -> None:
     """Give each part of the group its answer or its error."""
     problem, refused = (written, frozenset[int]()) if isinstance(written, Exception) else (None, written.refused)
-    # a refused row is found by its request id: answers that failed have no rows, so places would have to be counted
-    unlogged = {result.rows[place][REQUEST_ID] for place in refused}
+    row = 0
     for work, answer in zip(group, result.answers, strict=True):
         outcome = problem or answer
-        if unlogged and not problem and (its := next((id_ for id_ in work.request_ids if id_ in unlogged), None)):
-            outcome = RowRefused(its)
+        if not isinstance(answer, Exception):  # which has no rows
+            rows = range(row, row := row + len(answer))
+            if refused and (its := refused.intersection(rows)):
+                outcome = RowRefused(work.request_ids[min(its) - rows.start])
         if work.done.cancelled():
             continue
         if isinstance(outcome, Exception):

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from serve.log.database import connect
 from serve.log.tables import predictions
 from serve.payloads import BATCH
-from tests.factories import refuse
+from tests.factories import refuse, refuse_outcomes
 
 Customer = dict[str, Any]
 
@@ -72,6 +72,15 @@ def test_a_customer_whose_row_the_database_refuses_is_told_so_and_set_aside(clie
     assert log.spool.refused_path.read_text().count('"customer_id":"nobody"') == 2
     assert client.get("/ready").json()["status"] == "ready"
     assert client.post("/predict", json=customer).status_code == 200
+
+
+def test_an_outcome_that_the_database_refuses_is_named(client: Any) -> None:
+    refuse_outcomes(client.app.state.service.log.engine, "outsider")
+    sent = [{"customer_id": name, "churned": True, "observed_at": "2026-11-01"} for name in ("x", "outsider")]
+    answer = client.post("/feedback", json={"outcomes": sent})
+    words = "the prediction log's database takes no such outcome; the others are kept"
+    assert answer.status_code == 422
+    assert answer.json() == {"detail": [{"type": "not_logged", "loc": ["body", "outcomes", 1], "msg": words}]}
 
 
 def test_a_batch_is_answered_in_order_and_its_requests_are_numbered(client: Any) -> None:

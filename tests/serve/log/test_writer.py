@@ -17,10 +17,11 @@ from demo.processes import until
 from serve.log import writer as module
 from serve.log.database import connect
 from serve.log.prune import prune
+from serve.log.refused import OutcomesRefused
 from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Check, Row, as_line, checks, db_time, first_id, new_id, outcomes, predictions
 from serve.log.writer import LogFull, PredictionLog
-from tests.factories import allow, refuse, refuse_all
+from tests.factories import allow, refuse, refuse_all, refuse_outcomes
 
 Each = Callable[..., list[Any]]
 
@@ -183,6 +184,27 @@ def test_what_was_set_aside_is_brought_in_once_the_database_takes_it(log: Predic
     assert {found.request_id for found in rows(log)} == {"1", "3"}
     assert [line["request_id"] for line in aside(log)] == ["2"]
     assert log.retry() == (0, 1)
+
+
+def test_a_line_that_a_crash_left_torn_is_written_again(log: PredictionLog) -> None:
+    refuse(log.engine, "poison")
+    log.write([row("1", "poison")])
+    whole = log.spool.refused_path.read_bytes()
+    for torn in range(0, len(whole), 40):
+        log.spool.refused_path.write_bytes(whole + whole[:torn].replace(b'"1"', b'"2"'))
+        log.write([row("2", "poison")])
+        assert [line["request_id"] for line in aside(log)] == ["1", "2"]
+
+
+def test_an_outcome_that_the_database_refuses_is_named_and_the_others_are_kept(log: PredictionLog) -> None:
+    refuse_outcomes(log.engine, "poison", "venom")
+    names = ["a", "poison", "b", "venom", *(f"c{i}" for i in range(600)), "poison"]
+    with pytest.raises(OutcomesRefused) as error:
+        log.record([outcome(customer_id=name) for name in names])
+    assert error.value.places == [1, 3, 604]
+    with log.engine.connect() as connection:
+        kept = set(connection.scalars(select(outcomes.c.customer_id)))
+    assert kept == set(names) - {"poison", "venom"}
 
 
 def test_a_table_that_takes_no_row_at_all_is_a_database_that_is_down(log: PredictionLog) -> None:
