@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fai
 from typing_extensions import TypedDict  # pydantic asks for this one on Python 3.11
 
 from churn.customer_model import Name, strict_dict
+from serve.log.tables import CLOCK_SKEW
 from serve.releases.ledger import State
 
 BATCH = 10_000  # customers, or outcomes, of one request
-CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of a client and of the service
 DAY = re.compile(r"\s*\d{4}-\d\d-\d\d\s*")
 NUMBER = re.compile(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", re.IGNORECASE)
 # as long as what the client may choose, and its number in a batch

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from serve.log.tables import Check
+from serve.log.tables import CLOCK_SKEW, Check
 from serve.releases.ledger import Act, last_retraining, retrainings
 
 ACTOR = "monitoring.retrain"
@@ -46,7 +46,8 @@ def why_not(checks: Sequence[Check], acts: Sequence[Act], now: datetime, policy:
     in_a_row = next((i for i, is_breach in enumerate(found) if not is_breach), len(found))
     if in_a_row < policy.checks:
         return f"the last {in_a_row} checks found what calls for it; {policy.checks} in a row are asked for"
-    if (last := last_retraining(acts)) and now - last < timedelta(days=policy.cooldown):
+    # one of the future, by a clock that was wrong, does not put off the next until then
+    if (last := last_retraining(acts)) and last <= now + CLOCK_SKEW and now - last < timedelta(days=policy.cooldown):
         return f"the last one was at {last:%Y-%m-%d %H:%M}; the next may be {policy.cooldown:g} days later"
     return ""
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateTable
 
 from churn.script import as_json
 from serve.log.database import check_file, write_lock
-from serve.log.tables import Check, checks, has_checks
+from serve.log.tables import CLOCK_SKEW, Check, checks, has_checks
 
 
 def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> None:
@@ -33,9 +33,13 @@ def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> No
 
 
 def latest(connection: Connection, since: datetime) -> list[Check]:
-    """The checks since then, the oldest first."""
+    """The checks since then, the oldest first; none of the future, which a clock that was wrong has left."""
     if not has_checks(connection):
         return []
     columns = [checks.c[name] for name in Check._fields]
-    rows = connection.execute(select(*columns).where(checks.c.at >= since).order_by(checks.c.at))
+    rows = connection.execute(
+        select(*columns)
+        .where(checks.c.at >= since, checks.c.at <= datetime.now(UTC) + CLOCK_SKEW)
+        .order_by(checks.c.at)
+    )
     return [Check(*row) for row in rows]

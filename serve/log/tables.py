@@ -93,6 +93,7 @@ class Check(NamedTuple):
     found: dict[str, Any]  # null where a number is not known
 
 
+CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of clients, workers and jobs
 NAMES = ("customer_id", "request_id")  # an outcome has one of them
 COLUMNS = [str(column.name) for column in predictions.columns]  # orjson takes no subclass of str for a key
 Row = tuple[Any, ...]  # of predictions, plain values in the order of COLUMNS

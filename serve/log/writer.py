@@ -28,6 +28,7 @@ from serve.log.outcomes import matched
 from serve.log.refused import OutcomesRefused, is_row_refused, kind_of, refused_places
 from serve.log.spool import Spool, SpoolFull
 from serve.log.tables import (
+    CLOCK_SKEW,
     COLUMNS,
     Check,
     Row,
@@ -220,7 +221,9 @@ class PredictionLog:
 
     def _look(self) -> None:
         """Read the last check; keep the one read before where that fails."""
-        newest = select(*(checks.c[name] for name in Check._fields)).order_by(checks.c.at.desc()).limit(1)
+        columns = [checks.c[name] for name in Check._fields]
+        in_time = checks.c.at <= datetime.now(UTC) + CLOCK_SKEW  # one of the future would hide all others until then
+        newest = select(*columns).where(in_time).order_by(checks.c.at.desc()).limit(1)
         try:
             with self.engine.connect() as connection:
                 row = connection.execute(newest).one_or_none()

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from churn.customer_model import customer_model
 from churn.schema import ID, LARGEST, Schema
-from serve.payloads import CLOCK_SKEW, Feedback, batch_model
+from serve.log.tables import CLOCK_SKEW
+from serve.payloads import Feedback, batch_model
 
 SCHEMA = Schema.model_validate(
     {

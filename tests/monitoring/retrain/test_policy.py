@@ -52,6 +52,8 @@ ADDED = {"at": NOW.isoformat(), "act": "add", "who": "me", "version": "old", "li
             "the last one was at 2026-05-25 02:24; the next may be 7 days",
         ),
         ([check("concept_drift")] * 2, [retrained(7)], ""),
+        ([check("concept_drift")] * 2, [retrained(-0.002)], "the last one was at 2026-06-01 00:02"),
+        ([check("concept_drift")] * 2, [retrained(-3650)], ""),  # by a clock that was ten years ahead
         ([check("concept_drift")] * 2, [ADDED], ""),  # a person's release is no retraining
     ],
 )

@@ -47,6 +47,13 @@ def test_of_the_same_moment_the_last_word_counts(engine: Engine) -> None:
     assert [check[1:3] for check in kept(engine)] == [("w", "warn")]
 
 
+def test_a_check_of_the_future_hides_no_other(engine: Engine) -> None:
+    with engine.connect() as connection:
+        record(connection, AT, report())
+        record(connection, datetime.now(UTC) + timedelta(days=3650), report("breach"))
+    assert kept(engine) == [Check(AT, "v", "healthy", report())]
+
+
 def test_what_is_no_number_is_null(engine: Engine) -> None:
     with engine.connect() as connection:
         record(connection, AT, report(estimated={"roc_auc": math.nan, "low": [-math.inf], "high": 0.1}))

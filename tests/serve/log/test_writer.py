@@ -315,7 +315,7 @@ def test_the_newest_check_is_seen_and_stays_while_the_database_is_away(
     row = {"model_version": "v", "verdict": "healthy", "found": {"customers": None}}
     newest = Check(NOW, **row)
     with log.engine.begin() as connection:
-        connection.execute(insert(checks), [row | {"at": NOW - timedelta(days=days)} for days in (1, 0, 2)])
+        connection.execute(insert(checks), [row | {"at": NOW - timedelta(days=days)} for days in (1, 0, 2, -3650)])
     until(lambda: log.check == newest)
     checks.drop(log.engine)
     until(lambda: "the last check can't be read" in caplog.text)
