@@ -89,7 +89,7 @@ def impatient() -> Iterator[None]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name, level in (("urllib3", "ERROR"), ("mlflow", "WARNING"), ("mlflow.store.db.utils", "ERROR")):
+    for name, level in (("urllib3", "ERROR"), ("mlflow", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
         logging.getLogger(name).setLevel(level)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's hints on types and sources of data
