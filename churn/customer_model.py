@@ -43,16 +43,16 @@ def _type(column: Column, schema: Schema) -> Any:
             return Annotated[float, Field(strict=True, ge=low, le=high, allow_inf_nan=False)]
         case "boolean":
             return Annotated[bool, Field(strict=True)]
-    missing = sorted({"", *(marker.strip() for marker in schema.missing)})
-    extra: Any = (
-        None if column.nullable else {"not": {"pattern": rf"^{SPACE}*({'|'.join(map(re.escape, missing))}){SPACE}*$"}}
-    )
-    return Annotated[Text, AfterValidator(_level(missing, column.nullable)), Field(json_schema_extra=extra)]
+    missing = tuple(sorted({"", *(marker.strip() for marker in schema.missing)}))
+    level = Annotated[Text, AfterValidator(_level(missing, column.nullable))]
+    if column.nullable:
+        return level
+    refused = f"^{SPACE}*({'|'.join(map(re.escape, missing))}){SPACE}*$"
+    return Annotated[level, Field(json_schema_extra={"not": {"pattern": refused}})]
 
 
 def _level(missing: Collection[str], is_nullable: bool) -> Callable[[str], str | None]:
     """A level as training reads it: without white space around; None for a text that means missing."""
-    missing = frozenset(missing)
 
     def read(text: str) -> str | None:
         text = text.strip()
