@@ -5,6 +5,7 @@ Writes models/candidates/MODEL/{model.joblib,oof.parquet} and metrics/train/MODE
 
 import argparse
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +19,7 @@ from joblib import Parallel, delayed
 from pydantic import Field
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
+from sklearn.datasets import make_classification
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -30,6 +32,13 @@ from churn.scores import scores
 from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("train")
+
+EXPORTED = {  # their ONNX form is proved by tests; others are tried before the training
+    "sklearn.ensemble.GradientBoostingClassifier",
+    "sklearn.ensemble.RandomForestClassifier",
+    "sklearn.linear_model.LogisticRegression",
+    "xgboost.XGBClassifier",
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,29 @@ def estimator(spec: Mapping[str, Any], seed: int) -> ClassifierMixin:
     # one thread inside a fit, which is scikit-learn's own default: folds run side by side
     fixed = {"random_state": seed} | ({} if path.startswith("sklearn.") else {"n_jobs": 1})
     made = cls(**{knob: value for knob, value in fixed.items() if knob in known} | knobs)
+    if path not in EXPORTED:
+        check_exportable(made, path)
     return make_pipeline(StandardScaler(), made) if scale else made
+
+
+def check_exportable(classifier: ClassifierMixin, path: str) -> None:
+    """Refuse now what deploy would refuse after the training: a classifier whose fit has no ONNX form."""
+    from skl2onnx import convert_sklearn  # half a second
+    from skl2onnx.common.data_types import FloatTensorType
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the training warns
+        try:
+            fitted = clone(classifier).fit(*make_classification(200, n_features=4, random_state=0))
+        except Exception:  # the training says better what is wrong with the parameters
+            return
+    try:
+        convert_sklearn(fitted, initial_types=[("x", FloatTensorType([None, 4]))], options={"zipmap": False})
+    except Exception as error:  # the converters raise whatever they like
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"estimator is {path!r}, which has no ONNX form, and the service runs no other: {reason}"
+        ) from None
 
 
 def summary(trained: Trained) -> dict[str, float]:

@@ -148,6 +148,13 @@ def test_a_seed_of_one_s_own_counts() -> None:
     assert estimator({**MODELS["random_forest"], "random_state": 5}, seed=7).random_state == 5
 
 
+@pytest.mark.parametrize(
+    "name", ["ensemble.ExtraTreesClassifier", "naive_bayes.GaussianNB", "tree.DecisionTreeClassifier"]
+)
+def test_a_model_that_nobody_proved_is_taken_where_its_fit_has_a_graph(name: str) -> None:
+    assert type(estimator({"estimator": f"sklearn.{name}"}, seed=1)).__name__ == name.split(".")[1]
+
+
 def test_a_missing_number_and_a_new_level_still_have_a_probability(frame: pd.DataFrame, logistic: Trained) -> None:
     row = frame.drop(columns=TARGET).head(1)
     p = logistic.model.predict_proba(row.assign(tenure=np.float32("nan"), contract="never seen"))[0, 1]
@@ -211,6 +218,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "none": ({"C": 1.0}, "estimator is 'None'; expected an import path like"),
     "member": ({"members": {"a": LOGISTIC | {"c": 1}}}, "has no knob 'c'"),
     "no probabilities": ({"estimator": "sklearn.svm.LinearSVC"}, "estimator is 'sklearn.svm.LinearSVC', which has no"),
+    "no graph": (
+        {"estimator": "sklearn.ensemble.HistGradientBoostingClassifier"},
+        "estimator is 'sklearn.ensemble.HistGradientBoostingClassifier', which has no ONNX form, and the service",
+    ),
     "not an estimator": ({"estimator": "pathlib.Path"}, "estimator is 'pathlib.Path'"),
 }
 
