@@ -1,6 +1,6 @@
 """The log's tables brought to the version that this code knows, by Alembic's migrations in serve/log/migrations.
 
-A migration is added with each change of serve/log/tables.py; whoever upgrades the service need not think of it.
+Each change of serve/log/tables.py brings a migration, so that upgrading the service takes no step of its own.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ class Unusable(InputError):
 
 
 def migrate(engine: Engine, turn: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
-    """Create the tables or bring them to HEAD, whoever else does so at the same time; Unusable says what must be done.
+    """Create the tables or bring them to HEAD, one process at a time; Unusable says what must be done.
 
     Tables that are at HEAD already are only looked at: that needs no right to create any. `turn` is SQLite's lock.
     """
