@@ -13,18 +13,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from churn.params import read_knobs
-from churn.profit import Profit
 from churn.script import InputError, as_json, run
-from monitoring.check.knobs import Limits
-from monitoring.check.now import nothing_to_see, record, snapshot_now
-from monitoring.check.page import as_text
-from monitoring.check.report import report, write_report
 
 STATUS = {"healthy": 0, "warn": 0, "breach": 1, "unknown": 2}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    # imported here: a module that can't be is a crash like any other, which ends with 2, not with Python's own 1
+    from churn.params import read_knobs
+    from churn.profit import Profit
+    from monitoring.check.knobs import Limits
+    from monitoring.check.now import nothing_to_see, record, snapshot_now
+    from monitoring.check.page import as_text
+    from monitoring.check.report import report, write_report
+
     parser = argparse.ArgumentParser(prog="python -m monitoring.check", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print it for programs")
     parser.add_argument("--end", type=datetime.fromisoformat, help="of the window; by default now")

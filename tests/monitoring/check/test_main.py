@@ -2,6 +2,9 @@
 
 import fcntl
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +19,7 @@ from serve.log.database import connect
 from serve.log.tables import Check
 from serve.releases.store import Store
 from serve.telemetry.check_metrics import DOCUMENTED, samples
+from tests.conftest import ROOT
 from tests.factories import empty_log
 from tests.simulated_months import log_month
 
@@ -37,6 +41,21 @@ def command(
         return int(ended.value.code or 0), capsys.readouterr().out
 
     return call
+
+
+@pytest.mark.parametrize("broken", ["pandas", "sqlalchemy", "onnxruntime"])
+def test_an_installation_that_is_broken_is_no_breach(broken: str, tmp_path: Path) -> None:
+    (tmp_path / f"{broken}.py").write_text("raise ImportError('half of it is missing')")
+    done = subprocess.run(
+        [sys.executable, "-m", "monitoring.check"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "CHURN_RELEASES": str(tmp_path / "releases")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "half of it is missing" in done.stderr
 
 
 def test_without_a_champion_or_a_log_it_could_not_tell(command: Command, tmp_path: Path, released: Path) -> None:
