@@ -15,13 +15,15 @@ from pathlib import Path
 
 import yaml
 
+from churn.git import child_environment
+
 ROOT = Path(__file__).parents[1]
 
 
 def seconds(folder: Path, *command: str) -> float:
     """The wall time of one run of the command in `folder`."""
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=child_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{command} failed in {folder}:\n{done.stdout}\n{done.stderr}")
     return time.perf_counter() - start
