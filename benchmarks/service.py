@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=35, help="of the champion alone and with each act, 1.5 s each")
     given = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk is missing; install it, for instance: apt-get install wrk")
@@ -153,7 +154,7 @@ def main() -> None:
             for _ in range(given.rounds):
                 for name, url in urls.items():
                     found[name].append(load(url, script, given.seconds))
-            rates, of_shadow = with_acts(store, others, service, script, 5 * given.rounds)
+            rates, of_shadow = with_acts(store, others, service, script, given.turns)
         with connect(sqlite_url(Path(store.where, "log.db"))).connect() as log:
             rows = log.scalar(select(func.count()).select_from(predictions).where(predictions.c.arm != "shadow"))
     answered = sum(one.answers for one in found["the service"])

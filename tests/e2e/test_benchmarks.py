@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not shutil.which("wrk"), reaso
 
 
 def test_the_three_servers_answer_and_every_prediction_is_in_the_log(reproduced: Path) -> None:
-    said = command(reproduced, sys.executable, "-m", "benchmarks.service", "--rounds", "1", "--seconds", "1")
+    few = ("--rounds", "1", "--seconds", "1", "--turns", "2")
+    said = command(reproduced, sys.executable, "-m", "benchmarks.service", *few)
     assert len(re.findall(r"^service against .+: requests a second [\d.]+ times", said, re.MULTILINE)) == 2
     assert (
         len(re.findall(r"^the champion with .+ against it alone: requests a second [\d.]+ times", said, re.MULTILINE))
