@@ -1,127 +1,272 @@
-"""From a fitted pipeline to its ONNX graph: the other half of churn/scorer.py, which runs the graph."""
+"""From a fitted pipeline to its ONNX graph: the other half of churn/scorer.py, which runs the graph.
 
-import sys
+The graph repeats what scikit-learn and XGBoost do operation by operation, in the same precision: float32 where they
+have float32, double where they have double. Every probability is double, since a calibration makes much of the last
+digits of one near 0 or 1. Other estimators than those below are converted by skl2onnx, whose sums are float32.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
-from skl2onnx import convert_sklearn, update_registered_converter
-from skl2onnx.algebra.onnx_ops import (
-    OnnxAdd,
-    OnnxArgMax,
-    OnnxCast,
-    OnnxConcat,
-    OnnxMatMul,
-    OnnxNeg,
-    OnnxSigmoid,
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
 )
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
-from skl2onnx.common.utils_sklearn import enumerate_model_names
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from churn.calibration import EDGE
-from churn.model import Calibrated
+from churn.model import Calibrated, Ensemble, LevelRates, as_double
 from churn.script import InputError
+from churn.trees import Trees, boosted_trees, forest_trees, histogram_trees, xgboost_trees
+
+OPSETS = {"": 21, "ai.onnx.ml": 5}
+ML = "ai.onnx.ml"
 
 
 def export(model: Pipeline) -> onnx.ModelProto:
     """The fitted part of `model` as a graph from (n, k) numbers and (n, m) categories to (n,) churn_probability."""
     add_features, fitted = model.named_steps["add_features"], model.named_steps["model"]
-    calibrated = isinstance(fitted, Calibrated)
-    slope, intercept = (fitted.slope, fitted.intercept) if calibrated else (None, None)
-    fitted_alone = fitted.model if calibrated else fitted
-    if "xgboost" in sys.modules:  # the model was made of it
-        _register_xgboost()
-    _register_logistic_regression()
-    widths = (len(add_features.numbers_), len(add_features.categories_))
-    types = (("numbers", FloatTensorType), ("categories", StringTensorType))
-    inputs = [(name, kind([None, width])) for (name, kind), width in zip(types, widths, strict=True) if width]
-    # divided as scikit-learn does it, for weights that nearly cancel each other make much of the last digit
-    divided = {
-        f"{name}__div": "div" for name, part in enumerate_model_names(fitted_alone) if isinstance(part, StandardScaler)
-    }
-    try:
-        converted = convert_sklearn(
-            fitted_alone,
-            name="churn",
-            initial_types=inputs,
-            options={"zipmap": False, **divided},
-            target_opset={"": 21, "ai.onnx.ml": 3},
+    graph = Graph()
+    p = graph.probability(fitted.model if isinstance(fitted, Calibrated) else fitted)
+    if isinstance(fitted, Calibrated):
+        p = graph.calibrated(p, fitted.slope, fitted.intercept)
+    graph.add("Identity", p, output="churn_probability")
+    inputs = [
+        helper.make_tensor_value_info(name, kind, [None, len(columns)])
+        for name, kind, columns in (
+            ("numbers", TensorProto.FLOAT, add_features.numbers_),
+            ("categories", TensorProto.STRING, add_features.categories_),
         )
-    except Exception as error:  # the converters raise whatever they like
-        kind, reason = type(fitted_alone[-1]).__name__, " ".join(str(error).split())[:200]
-        raise InputError(f"{kind} has no ONNX form, take it out of train.models: {reason}") from error
-    graph = converted.graph
-    constants, nodes = _churn_probability(slope, intercept)
-    graph.initializer.extend(constants)
-    graph.node.extend(nodes)
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("churn_probability", TensorProto.DOUBLE, [None]))
-    # the converter keeps them in a set, whose order changes from process to process
-    opsets = sorted(converted.opset_import, key=lambda opset: opset.domain)
-    del converted.opset_import[:]
-    converted.opset_import.extend(opsets)
-    onnx.checker.check_model(converted)
-    return converted
-
-
-def _churn_probability(slope: float | None, intercept: float | None) -> tuple[list[Any], list[Any]]:
-    """Constants and nodes from the converter's `probabilities` (n, 2) to (n,) of class 1, calibrated in double."""
-    constants = [
-        helper.make_tensor("churn_class", TensorProto.INT64, [1], [1]),
-        helper.make_tensor("churn_shape", TensorProto.INT64, [1], [-1]),
+        if columns
     ]
-    nodes = [
-        helper.make_node("Gather", ["probabilities", "churn_class"], ["churn_column"], axis=1),
-        helper.make_node("Reshape", ["churn_column", "churn_shape"], ["churn_float"]),
-        helper.make_node("Cast", ["churn_float"], ["churn_raw"], to=TensorProto.DOUBLE),
-    ]
-    if slope is None:
-        nodes[-1].output[0] = "churn_probability"
-        return constants, nodes
-    values = {"low": EDGE, "high": 1 - EDGE, "one": 1.0, "slope": slope, "intercept": intercept}
-    constants += [helper.make_tensor(f"churn_{key}", TensorProto.DOUBLE, [], [value]) for key, value in values.items()]
-    steps = [
-        ("Clip", ["raw", "low", "high"], "clipped"),
-        ("Sub", ["one", "clipped"], "other"),
-        ("Div", ["clipped", "other"], "odds"),
-        ("Log", ["odds"], "logit"),
-        ("Mul", ["logit", "slope"], "stretched"),
-        ("Add", ["stretched", "intercept"], "shifted"),
-        ("Sigmoid", ["shifted"], "probability"),
-    ]
-    nodes += [helper.make_node(op, [f"churn_{name}" for name in names], [f"churn_{out}"]) for op, names, out in steps]
-    return constants, nodes
-
-
-def _register_xgboost() -> None:
-    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
-    from xgboost import XGBClassifier
-
-    options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
-    shapes = calculate_linear_classifier_output_shapes
-    update_registered_converter(XGBClassifier, "XGBoostXGBClassifier", shapes, convert_xgboost, options=options)
-
-
-def _register_logistic_regression() -> None:
-    """Sums in double, as scikit-learn has it: in float, weights that nearly cancel each other cost 1e-6 and more."""
-    update_registered_converter(
-        LogisticRegression,
-        "SklearnLinearClassifier",
-        calculate_linear_classifier_output_shapes,
-        _convert_logistic_regression,
-        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    output = helper.make_tensor_value_info("churn_probability", TensorProto.DOUBLE, [None])
+    made = helper.make_model(
+        helper.make_graph(graph.nodes, "churn", inputs, [output], graph.constants),
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in OPSETS.items()],
+        ir_version=10,
+        producer_name="churn",
     )
+    onnx.checker.check_model(made)
+    return made
 
 
-def _convert_logistic_regression(scope: Any, operator: Any, container: Any) -> None:
-    model, (label, probabilities) = operator.raw_operator, operator.outputs
-    version, weights = {"op_version": container.target_opset}, model.coef_.astype("float64").T
-    x = OnnxCast(operator.inputs[0], to=TensorProto.DOUBLE, **version)
-    odds = OnnxAdd(OnnxMatMul(x, weights, **version), model.intercept_.astype("float64"), **version)
-    both = OnnxConcat(OnnxSigmoid(OnnxNeg(odds, **version), **version), OnnxSigmoid(odds, **version), axis=1, **version)
-    OnnxCast(both, to=TensorProto.FLOAT, output_names=[probabilities.full_name], **version).add_to(scope, container)
-    OnnxArgMax(both, axis=1, keepdims=0, output_names=[label.full_name], **version).add_to(scope, container)
+class Graph:
+    """Nodes and constants of a graph under construction; its methods add some and return the name of their output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._names: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
+
+    def add(self, op: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any) -> str:
+        output = output or f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [output], domain=domain, **attributes))
+        return output
+
+    def constant(self, value: Any, dtype: str) -> str:
+        array = np.asarray(value, dtype)
+        key = (dtype, array.tobytes(), array.shape)
+        if key not in self._names:
+            self._names[key] = f"constant_{len(self.constants)}"
+            self.constants.append(numpy_helper.from_array(array, self._names[key]))
+        return self._names[key]
+
+    def double(self, name: str) -> str:
+        return self.add("Cast", name, to=TensorProto.DOUBLE)
+
+    # from the inputs to probabilities
+
+    def probability(self, model: Any) -> str:
+        """(n,) double of class 1."""
+        if isinstance(model, Ensemble):
+            parts = [
+                self.add("Mul", self.probability(model.members[name]), self.constant(weight, "float64"))
+                for name, weight in model.weights.items()
+            ]
+            return self.add("Sum", *parts)
+        x, is_double = self.encoded(model.named_steps["encode"])
+        classifier = model.named_steps["classify"]
+        of = next((of for kind, of in CLASSIFIERS.items() if isinstance(classifier, kind)), None)
+        if type(classifier).__name__ == "XGBoost":  # whose class is not imported for its name alone
+            of = xgboost
+        p = of(self, x, classifier) if of else self.converted(x, is_double, classifier)
+        return self.add("Reshape", p, self.constant([-1], "int64"))
+
+    def calibrated(self, p: str, slope: float, intercept: float) -> str:
+        """As churn/calibration.py does it."""
+        low, high, one, slope_, intercept_ = (
+            self.constant(value, "float64") for value in (EDGE, 1 - EDGE, 1.0, slope, intercept)
+        )
+        p = self.add("Clip", p, low, high)
+        log_odds = self.add("Log", self.add("Div", p, self.add("Sub", one, p)))
+        return self.add("Sigmoid", self.add("Add", self.add("Mul", log_odds, slope_), intercept_))
+
+    # encoding
+
+    def encoded(self, encode: ColumnTransformer) -> tuple[str, bool]:
+        """(n, width) what the classifier reads, and whether it is double, else float32."""
+        parts = []
+        n_numbers = sum(len(columns) for name, _, columns in encode.transformers_ if name == "numbers")
+        for name, step, columns in encode.transformers_:
+            if not len(columns) or name == "remainder":
+                continue
+            source, first = ("numbers", 0) if name == "numbers" else ("categories", n_numbers)
+            parts.append(self.transformed(source, [column - first for column in columns], step))
+        is_double = any(double for _, double in parts)
+        names = [self.double(part) if is_double and not double else part for part, double in parts]
+        return (self.add("Concat", *names, axis=1) if len(names) > 1 else names[0]), is_double
+
+    def transformed(self, x: str, columns: list[int], step: Any) -> tuple[str, bool]:
+        is_double = False
+        for part in step.named_steps.values() if isinstance(step, Pipeline) else [step]:
+            dtype = "float64" if is_double else "float32"
+            match part:
+                case OneHotEncoder():
+                    x, is_double = self.one_hot(x, columns, part), part.dtype == "float64"
+                    x = self.double(x) if is_double else x
+                case LevelRates():
+                    x = self.rates(x, columns, part)
+                case SimpleImputer():
+                    x = self.add("Where", self.add("IsNaN", x), self.constant(part.statistics_, dtype), x)
+                case StandardScaler():
+                    centred = self.add("Sub", x, self.constant(part.mean_, dtype))
+                    x = self.add("Div", centred, self.constant(part.scale_, dtype))
+                case FunctionTransformer(func=func) if func is as_double:
+                    x, is_double = self.double(x), True
+                case FunctionTransformer(func=None):
+                    pass
+                case _:
+                    raise InputError(f"{type(part).__name__} has no ONNX form in churn/export.py")
+        return x, is_double
+
+    def one_hot(self, x: str, columns: list[int], encoder: OneHotEncoder) -> str:
+        """Rare levels share the last column of their category, as unseen ones do there."""
+        parts = []
+        for i, column in enumerate(columns):
+            rare = encoder.infrequent_categories_[i] if hasattr(encoder, "infrequent_categories_") else None
+            levels = [str(level) for level in encoder.categories_[i] if rare is None or level not in rare]
+            texts = self.add("Gather", x, self.constant(column, "int64"), axis=1)
+            if levels:
+                parts.append(self.add("OneHotEncoder", texts, domain=ML, cats_strings=levels, zeros=1))
+            if rare is not None:
+                frequent = self.add("ReduceSum", parts[-1], self.constant([1], "int64"), keepdims=1)
+                parts.append(self.add("Sub", self.constant(1, "float32"), frequent))
+        return self.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def rates(self, x: str, columns: list[int], encoder: LevelRates) -> str:
+        parts = []
+        for column, levels, rates in zip(columns, encoder.categories_, encoder.encodings_, strict=True):
+            texts = self.add("Gather", x, self.constant([column], "int64"), axis=1)
+            parts.append(
+                self.add(
+                    "LabelEncoder",
+                    texts,
+                    domain=ML,
+                    keys_strings=[str(level) for level in levels],
+                    values_floats=np.asarray(rates, "float32").tolist(),
+                    default_float=float(np.float32(encoder.target_mean_)),
+                )
+            )
+        return self.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
+    # classifiers
+
+    def trees(self, x: str, trees: Trees) -> str:
+        """(n, 1) the sum over the trees, in the type of their values; x must have it."""
+        nodes = trees.nodes
+        return self.add(
+            "TreeEnsemble",
+            x,
+            domain=ML,
+            aggregate_function=1,  # sum
+            post_transform=0,
+            n_targets=1,
+            tree_roots=trees.roots,
+            nodes_featureids=nodes["feature"].tolist(),
+            nodes_modes=helper.make_tensor("modes", TensorProto.UINT8, [len(nodes)], [trees.mode] * len(nodes)),
+            nodes_splits=numpy_helper.from_array(nodes["threshold"].astype(trees.dtype), "splits"),
+            nodes_missing_value_tracks_true=nodes["missing_left"].astype("int64").tolist(),
+            nodes_truenodeids=nodes["left"].tolist(),
+            nodes_trueleafs=nodes["left_is_leaf"].astype("int64").tolist(),
+            nodes_falsenodeids=nodes["right"].tolist(),
+            nodes_falseleafs=nodes["right_is_leaf"].astype("int64").tolist(),
+            leaf_weights=numpy_helper.from_array(trees.leaves.astype(trees.dtype), "weights"),
+            leaf_targetids=[0] * len(trees.leaves),
+        )
+
+    def converted(self, x: str, is_double: bool, classifier: Any) -> str:
+        """Any other classifier, by skl2onnx."""
+        from skl2onnx import convert_sklearn  # half a second
+        from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+        kind = DoubleTensorType if is_double else FloatTensorType
+        try:
+            inner = convert_sklearn(
+                classifier,
+                initial_types=[("x", kind([None, classifier.n_features_in_]))],
+                options={"zipmap": False},
+                target_opset={"": 21, ML: 3},
+            ).graph
+        except Exception as error:  # the converters raise whatever they like
+            reason = " ".join(str(error).split())[:200]
+            words = f"{type(classifier).__name__} has no ONNX form, take it out of train.models: {reason}"
+            raise InputError(words) from error
+        prefix = f"{type(classifier).__name__}_{len(self.nodes)}_"
+        own = {name: x if name == "x" else prefix + name for node in inner.node for name in (*node.input, *node.output)}
+        own[""] = ""
+        for constant in inner.initializer:
+            constant.name = own[constant.name]
+            self.constants.append(constant)
+        for node in inner.node:
+            node.name = prefix + node.name
+            for names in (node.input, node.output):
+                names[:] = [own[name] for name in names]
+            self.nodes.append(node)
+        churned = self.add("Gather", own["probabilities"], self.constant(1, "int64"), axis=1)
+        return self.double(churned)
+
+
+def logistic_regression(graph: Graph, x: str, classifier: LogisticRegression) -> str:
+    odds = graph.add("MatMul", x, graph.constant(classifier.coef_.T, "float64"))
+    return graph.add("Sigmoid", graph.add("Add", odds, graph.constant(classifier.intercept_, "float64")))
+
+
+def forest(graph: Graph, x: str, classifier: Any) -> str:
+    return graph.trees(graph.double(x), forest_trees(classifier))
+
+
+def boosting(graph: Graph, x: str, classifier: Any, trees_of: Callable[[Any], tuple[Trees, float]]) -> str:
+    trees, base = trees_of(classifier)
+    return graph.add("Sigmoid", graph.add("Add", graph.trees(graph.double(x), trees), graph.constant(base, "float64")))
+
+
+def gradient_boosting(graph: Graph, x: str, classifier: Any) -> str:
+    return boosting(graph, x, classifier, boosted_trees)
+
+
+def hist_gradient_boosting(graph: Graph, x: str, classifier: Any) -> str:
+    return boosting(graph, x, classifier, histogram_trees)
+
+
+def xgboost(graph: Graph, x: str, classifier: Any) -> str:
+    return graph.add("Sigmoid", graph.double(graph.trees(x, xgboost_trees(classifier))))
+
+
+CLASSIFIERS: dict[type, Callable[[Graph, str, Any], str]] = {
+    LogisticRegression: logistic_regression,
+    RandomForestClassifier: forest,
+    ExtraTreesClassifier: forest,
+    DecisionTreeClassifier: forest,
+    GradientBoostingClassifier: gradient_boosting,
+    HistGradientBoostingClassifier: hist_gradient_boosting,
+}

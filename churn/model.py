@@ -1,6 +1,6 @@
 """The classes inside a pickled model, and opening one: importing this module imports all that the pickle needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,17 +8,35 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from churn.calibration import stretch
 from churn.features import FEATURES
 from churn.model_inputs import input_names, model_inputs
 
+MANY = 50_000  # customers of which a tenth is not missed
+
 
 def load_model(path: Path) -> Any:
     """A candidate, on frames of model inputs, or a release's pipeline, on frames of schema names."""
     return joblib.load(path)
+
+
+def dump_model(model: Any, path: Path) -> None:
+    """The same bytes for the same model: scikit-learn leaves chance in the padding of the trees that it unpickles."""
+    for member in members_of(
+        model.named_steps["model"] if "model" in getattr(model, "named_steps", ()) else model
+    ).values():
+        classifier = member[-1]
+        for tree in np.ravel(getattr(classifier, "estimators_", [classifier])):
+            if hasattr(tree, "tree_"):
+                nodes = tree.tree_.__getstate__()["nodes"]  # a view
+                used = max(offset + dtype.itemsize for dtype, offset in nodes.dtype.fields.values())
+                nodes.view("u1").reshape(len(nodes), -1)[:, used:] = 0
+    joblib.dump(model, path)
 
 
 def assemble(
@@ -112,3 +130,74 @@ class Calibrated(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         return self.classes_[(self.predict_proba(X)[:, 1] >= 0.5).astype(int)]
+
+
+class LevelRates(TargetEncoder):
+    """TargetEncoder in float32, as the graph has it: the shrunken churn rate of each level (Micci-Barreca 2001).
+
+    `fit_transform` gives each row the rates of the other folds, so that no row learns from its own outcome.
+    """
+
+    def fit_transform(self, X: Any, y: Any, **params: Any) -> np.ndarray:
+        return super().fit_transform(X, y, **params).astype("float32")
+
+    def transform(self, X: Any) -> np.ndarray:
+        return super().transform(X).astype("float32")
+
+
+class HistGradientBoosting(HistGradientBoostingClassifier):
+    """HistGradientBoostingClassifier that, once it knows when to stop, learns from the customers held aside, too."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        # a column that is missing everywhere has no bins; one that is 0 everywhere is never split, either
+        X = np.where(np.isnan(X).all(axis=0), X.dtype.type(0), X)
+        super().fit(X, y)
+        if self.do_early_stopping_ and len(y) < MANY:
+            knobs = self.get_params() | {"early_stopping": False, "max_iter": self.n_iter_}
+            whole = HistGradientBoostingClassifier(**knobs).fit(X, y)
+            self.__dict__.update({key: value for key, value in vars(whole).items() if key not in knobs})
+        return self
+
+
+class Ensemble(ClassifierMixin, BaseEstimator):
+    """The weighted mean of the probabilities of classifiers that were fitted before.
+
+    Parameters
+    ----------
+    members : dict of str to fitted classifier with predict_proba, classes 0 and 1
+    weights : dict of str to float
+        Of each member, above 0, together 1.
+    """
+
+    def __init__(self, members: Mapping[str, Any], weights: Mapping[str, float]):
+        self.members = members
+        self.weights = weights
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Nothing is left to fit; scikit-learn asks for the method."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return np.array([0, 1])
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        p = sum(weight * self.members[name].predict_proba(X)[:, 1] for name, weight in self.weights.items())
+        return np.column_stack([1 - p, p])
+
+    def predict(self, X: Any) -> np.ndarray:
+        return (self.predict_proba(X)[:, 1] >= 0.5).astype(int)
+
+
+def as_double(X: Any) -> np.ndarray:
+    """For models that add up products: in float32 the order of a sum would change its digits."""
+    return np.asarray(X, dtype="float64")
+
+
+def members_of(model: Any) -> dict[str, Pipeline]:
+    """The pipelines of encoding and classifier inside a candidate, calibrated or not; alone it is called ""."""
+    model = model.model if isinstance(model, Calibrated) else model
+    return dict(model.members) if isinstance(model, Ensemble) else {"": model}

@@ -15,6 +15,7 @@ TARGET = "churned"  # the target's name behind preprocess, whatever a table call
 ID = "customer_id"  # what requests call the customer, whatever the table does
 LARGEST = 1e15  # of a number, whatever its column's range: above, float32 features may overflow
 MAX_TEXT = 200  # characters of a level
+MAX_LEVELS = 50  # of a category whose column says nothing else: rarer ones count as one
 CUSTOMER = "customer_number"  # beside the model inputs where a customer has several rows, to keep them in one fold
 
 
@@ -81,6 +82,7 @@ class Column(Identifier):
     min: float | None = None
     max: float | None = None
     levels: Annotated[tuple[str, ...] | None, BeforeValidator(lambda v: v if v is None else _texts(v))] = None
+    max_levels: Annotated[int | None, Field(ge=2)] = None
     positive: Texts = ()
     negative: Texts = ()
     nullable: bool = False
@@ -94,8 +96,8 @@ class Column(Identifier):
     @model_validator(mode="after")
     def _fits_type(self) -> Self:
         foreign = {
-            "number": {"levels", "positive", "negative"},
-            "boolean": {"levels", "min", "max", "unit"},
+            "number": {"levels", "max_levels", "positive", "negative"},
+            "boolean": {"levels", "max_levels", "min", "max", "unit"},
             "category": {"positive", "negative", "min", "max", "unit"},
         }[self.type] & self.model_fields_set
         if foreign:

@@ -28,11 +28,13 @@ def track_release(
         frame, specs = read_inputs(inputs), read_section("train.models")
         data_set, head = tracker.data_set(frame, inputs), frame.drop(columns=TARGET).head(100)
         out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in specs}
-        drawn = figure(frame[TARGET], {name: oof["p"] for name, oof in out_of_fold.items()})
+        known = next(iter(out_of_fold.values()))["fold"] >= 0  # the others were fitted, not cross-validated
+        churned, out_of_fold = frame.loc[known, TARGET], {name: oof[known] for name, oof in out_of_fold.items()}
+        drawn = figure(churned, {name: oof["p"] for name, oof in out_of_fold.items()})
         tracker.client.log_figure(parent.info.run_id, drawn, "models.png", save_kwargs={"dpi": 80})
         for name, oof in out_of_fold.items():
             with tracker.run(name, parent, model=name) as child:
-                tracker.values(child, specs[name], by_fold(frame[TARGET].to_numpy(), oof))
+                tracker.values(child, specs[name], by_fold(churned.to_numpy(), oof))
                 tracker.client.log_inputs(child.info.run_id, [data_set])
                 tracker.model(child, name, candidates / name / "model.joblib", head, oof["p"].head(100))
         pipeline = load_model(folder / release.PIPELINE)

@@ -10,22 +10,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import joblib
 import numpy as np
 import onnx
 import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from churn import release
 from churn.customer_model import customer_model
 from churn.customers import records
 from churn.export import export
-from churn.model import AddFeatures, Calibrated, assemble, load_model
+from churn.model import AddFeatures, assemble, dump_model, load_model, members_of
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.schema import LARGEST, TARGET, Schema, read_schema
 from churn.scorer import Scorer
+from churn.scores import scores
 from churn.script import InputError, run
 from churn.track_release import read_inputs, track_release
 from churn.tracking import track
@@ -33,7 +34,7 @@ from churn.tracking import track
 log = logging.getLogger("deploy")
 
 TOLERANCE = 1e-6  # between the graph and the scikit-learn pipeline, on every row
-LIBRARIES = ("numpy", "pandas", "scikit-learn", "xgboost-cpu", "skl2onnx", "onnx", "onnxruntime")
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "xgboost-cpu", "onnx", "onnxruntime")
 
 
 def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -109,12 +110,7 @@ def card(
 ) -> dict[str, Any]:
     """What a reader of the bundle must know. No date, host or run id: equal inputs give equal bytes."""
     add_features: AddFeatures = model.named_steps["add_features"]
-    fitted = model.named_steps["model"]
-    encode = (fitted.model if isinstance(fitted, Calibrated) else fitted).named_steps["encode"]
-    learned = encode.named_transformers_["categories"].categories_ if add_features.categories_ else []
-    levels = {
-        name: [str(level) for level in seen] for name, seen in zip(add_features.categories_, learned, strict=True)
-    }
+    levels = learned_levels(model)
     return {
         "model": found["select"]["winner"],
         "parameters": dict(parameters),
@@ -124,15 +120,42 @@ def card(
             "profit": asdict(found["profit"]),
         },
         "calibration": {key: found["select"][f"calibration_{key}"] for key in ("slope", "intercept")},
-        "cross_validation": dict(found["train"]),
+        "cross_validation": dict(found["cross_validation"]),
         "test": dict(found["evaluate"]),
         "data": dict(data),
         "features": add_features.names_,
-        "inputs": {"numbers": add_features.numbers_, "categories": levels},
+        "inputs": {
+            "numbers": add_features.numbers_,
+            "categories": {name: levels[name] for name in add_features.categories_},
+        },
         "samples": {"golden": golden, "reference": reference, "holdout": holdout, "seed": seed},
         "libraries": {name: version(name) for name in LIBRARIES},
         "intended_use": intended_use,
         "limits": limits,
+    }
+
+
+def cross_validation(churned: np.ndarray, oof: pd.DataFrame) -> dict[str, float]:
+    """Each score's mean over the folds and its standard deviation (k - 1), of the probabilities that are released."""
+    p = oof["p"].to_numpy()
+    parts = [(oof["fold"] == fold).to_numpy() for fold in sorted(oof["fold"].unique())]
+    folds = pd.DataFrame([scores(churned[part], p[part]) for part in parts])
+    return {
+        key: float(value)
+        for name in folds
+        for key, value in {name: folds[name].mean(), f"{name}_std": folds[name].std()}.items()
+    }
+
+
+def learned_levels(model: Pipeline) -> dict[str, list[str]]:
+    """The levels of each category that training saw, the rare ones too."""
+    encode = next(iter(members_of(model.named_steps["model"]).values())).named_steps["encode"]
+    names = model.named_steps["add_features"].get_feature_names_out()
+    return {
+        names[column]: [str(level) for level in levels]
+        for _, step, columns in encode.transformers_
+        if isinstance(step, OneHotEncoder) and len(columns)
+        for column, levels in zip(columns, step.categories_, strict=True)
     }
 
 
@@ -151,7 +174,7 @@ def write_release(
 ) -> tuple[str, float]:  # fmt: skip
     """Fill the folder `building`, prove what it holds and seal it; the version, and the largest gap that was found."""
     onnx.save(export(model), building / release.MODEL)
-    joblib.dump(model, building / release.PIPELINE)
+    dump_model(model, building / release.PIPELINE)
     shutil.copy(schema, building / release.SCHEMA)
     samples = card["samples"]
     sample(reference, samples["reference"], samples["seed"]).to_parquet(building / release.REFERENCE, index=False)
@@ -179,7 +202,6 @@ def main(
     inputs: Path = Path("data/features/train.parquet"),
     train: Path = Path("data/train.parquet"),
     test: Path = Path("data/test.parquet"),
-    train_metrics: Path = Path("metrics/train"),
     select_metrics: Path = Path("metrics/select.json"),
     evaluate_metrics: Path = Path("metrics/evaluate.json"),
     folder: Path = Path("models/release"),
@@ -191,8 +213,10 @@ def main(
     customers["edge"] = edge_customers(customers["training"], schema)
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
     model = assemble(load_model(selected), customers["training"], features, *(choice[key] for key in calibration))
+    frame, oof = read_inputs(inputs), pd.read_parquet(out_of_fold)
+    known = oof["fold"] >= 0  # the others were fitted, not cross-validated
     found = {
-        "train": json.loads((train_metrics / f"{choice['winner']}.json").read_text()),
+        "cross_validation": cross_validation(frame.loc[known, TARGET].to_numpy(), oof[known]),
         "select": choice,
         "evaluate": json.loads(evaluate_metrics.read_text()),
         "profit": read_knobs("profit", Profit),
@@ -204,9 +228,15 @@ def main(
         "test_customers": len(splits["test"]),
         "churn_rate": round(float(splits["training"][TARGET].astype("float64").mean()), 6),
     }
-    spec = read_section("train.models")[choice["winner"]]
+    specs = read_section("train.models")
+    weights = {name: choice[f"weight_{name}"] for name in specs if choice[f"weight_{name}"]}
+    spec = (
+        {name: {"weight": weight, **specs[name]} for name, weight in weights.items()}
+        if len(weights) > 1
+        else specs[choice["winner"]]
+    )
     described = card(model, found, facts, spec, **read_params("deploy", card))
-    reference = read_inputs(inputs).assign(churn_probability=pd.read_parquet(out_of_fold)["p"])
+    reference = frame.assign(churn_probability=oof["p"])[known]
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
     try:

@@ -6,6 +6,7 @@ Writes models/selected/{candidate.joblib,oof.parquet}, metrics/select.json and t
 import logging
 import math
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 from pydantic import Field
 
 from churn.calibration import EDGE, fit_calibration, stretch
+from churn.model import Ensemble, dump_model, load_model
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.schema import TARGET
@@ -24,17 +26,20 @@ from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("select")
 
+ENSEMBLE = "ensemble"
+PICKS = 20  # of ensemble selection: weights in steps of a twentieth at the finest
 THRESHOLDS = np.arange(1, 200) / 200
 Metric = Literal["roc_auc", "average_precision", "brier", "log_loss", "accuracy", "f1", "precision", "recall"]
 
 
 @dataclass(frozen=True)
 class Selection:
-    name: str
+    name: str  # of the one model, or "ensemble"
+    weights: dict[str, float]  # of the models that make it up
     slope: float  # of the calibration; 1 and 0 where the probabilities stay as they are
     intercept: float
     threshold: float
-    out_of_fold: pd.DataFrame  # fold, and p calibrated by the other folds
+    out_of_fold: pd.DataFrame  # fold, and p weighted and calibrated by the other folds
     metrics: dict[str, Any]
     by_threshold: pd.DataFrame
 
@@ -46,42 +51,62 @@ def select(
     *,
     metric: Metric,
     one_standard_error: bool,
+    ensemble: Literal["auto", "always", "never"],
     calibrate: Literal["auto", "always", "never"],
     threshold: Literal["profit", "f1"] | Annotated[float, Field(gt=0, lt=1)],
 ) -> Selection:
-    """The winner among models, simplest first; churned (n,), each out_of_fold (n, 2) with fold and p."""
-    means, errors = {}, {}
-    for name, oof in out_of_fold.items():
-        parts = [(oof["fold"] == fold).to_numpy() for fold in folds_of(oof)]
-        by_fold = [scores(churned[part], oof["p"].to_numpy()[part])[metric] for part in parts]
-        means[name] = float(np.mean(by_fold))
-        errors[name] = float(np.std(by_fold, ddof=1) / math.sqrt(len(by_fold)))
-    name = winner(means, errors, lower_is_better=metric in LOSSES, one_standard_error=one_standard_error)
-    oof = out_of_fold[name]
-    crossed, gain, gain_error = cross_calibrated(churned, oof)
+    """The winner among models, simplest first, or an ensemble of them; churned (n,), each out_of_fold (n, 2)."""
+    first = next(iter(out_of_fold.values()))
+    known = (first["fold"] >= 0).to_numpy()  # the customers that were cross-validated
+    folds = first["fold"].to_numpy()[known]
+    y, p = churned[known], {name: oof["p"].to_numpy()[known] for name, oof in out_of_fold.items()}
+    parts = [folds == fold for fold in np.unique(folds)]
+    sign = -1 if metric in LOSSES else 1
+
+    def by_fold(q: np.ndarray) -> np.ndarray:
+        return np.array([scores(y[part], q[part])[metric] for part in parts])
+
+    found = {name: by_fold(q) for name, q in p.items()}
+    means = {name: float(values.mean()) for name, values in found.items()}
+    errors = {name: standard_error(values) for name, values in found.items()}
+    single = winner(means, errors, lower_is_better=sign < 0, one_standard_error=one_standard_error)
+    name, weights, chosen = single, {single: 1.0}, p[single]
+    crossed, several = cross_weighted(y, p, folds)
+    # by log loss whatever the metric: a gain per customer has a far smaller error than one per fold
+    gains = losses(y, p[single]) - losses(y, crossed)
+    ensemble_gain, ensemble_error = float(gains.mean()), standard_error(gains)
+    if len(several) > 1 and (ensemble == "always" or (ensemble == "auto" and ensemble_gain > ensemble_error)):
+        name, weights, chosen = ENSEMBLE, several, crossed
+    calibrated, gain, gain_error = cross_calibrated(y, chosen, folds)
     applied = calibrate == "always" or (calibrate == "auto" and gain > gain_error)
-    p = crossed if applied else oof["p"].to_numpy()
-    slope, intercept = fit_calibration(churned, oof["p"].to_numpy()) if applied else (1.0, 0.0)
-    table = by_threshold(churned, p, profit)
-    chosen = threshold if isinstance(threshold, float) else float(table["threshold"][table[threshold].argmax()])
-    flagged = p >= chosen
+    slope, intercept = fit_calibration(y, chosen) if applied else (1.0, 0.0)
+    decided = calibrated if applied else chosen
+    table = by_threshold(y, decided, profit)
+    at = threshold if isinstance(threshold, float) else float(table["threshold"][table[threshold].argmax()])
+    flagged = decided >= at
     metrics = {
         "winner": name,
         "metric": metric,
         **{f"{metric}_{model}": mean for model, mean in means.items()},
-        f"{metric}_standard_error": errors[name],
+        f"{metric}_{ENSEMBLE}": float(by_fold(crossed).mean()),
+        f"{metric}_standard_error": standard_error(by_fold(chosen)),
+        "ensemble_log_loss_gain": ensemble_gain,
+        "ensemble_log_loss_gain_error": ensemble_error,
+        **{f"weight_{model}": weights.get(model, 0.0) for model in p},
         "calibration_applied": applied,
         "calibration_log_loss_gain": gain,
         "calibration_log_loss_gain_error": gain_error,
         "calibration_slope": slope,
         "calibration_intercept": intercept,
-        "threshold": chosen,
+        "threshold": at,
         "threshold_by": threshold if isinstance(threshold, str) else "params",
         "flagged_share": float(flagged.mean()),
-        "profit_per_customer": float(profit.of(churned, flagged).mean()),
-        "f1": scores(churned, p, chosen)["f1"],
+        "profit_per_customer": float(profit.of(y, flagged).mean()),
+        "f1": scores(y, decided, at)["f1"],
     }
-    return Selection(name, slope, intercept, chosen, oof.assign(p=p), metrics, table)
+    kept = first.copy()
+    kept.loc[known, "p"] = decided
+    return Selection(name, weights, slope, intercept, at, kept, metrics, table)
 
 
 def winner(
@@ -95,14 +120,51 @@ def winner(
     return next(name for name in means if sign * means[name] >= sign * means[best] - errors[best])
 
 
-def cross_calibrated(churned: np.ndarray, oof: pd.DataFrame) -> tuple[np.ndarray, float, float]:
+def standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def cross_weighted(
+    churned: np.ndarray, p: Mapping[str, np.ndarray], folds: np.ndarray
+) -> tuple[np.ndarray, dict[str, float]]:
+    """(n,) p weighted as the other folds ask for it, so that nobody's outcome chose the weights of their own score;
+    and the weights that all folds ask for."""
+    crossed = np.empty(len(churned))
+    for fold in np.unique(folds):
+        held = folds == fold
+        weights = weighted(churned[~held], {name: q[~held] for name, q in p.items()})
+        crossed[held] = mean_of({name: q[held] for name, q in p.items()}, weights)
+    return crossed, weighted(churned, p)
+
+
+def weighted(churned: np.ndarray, p: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Greedy ensemble selection (Caruana et al. 2004, "Ensemble Selection from Libraries of Models").
+
+    PICKS times that model is added, again where need be, with which the mean has the lowest log loss; the best mean on
+    the way counts. Log loss whatever the metric: it sees every probability, so it is less easily lucky than a ranking.
+    """
+    total, picks, way = np.zeros(len(churned)), Counter[str](), []
+    for n in range(1, PICKS + 1):
+        lost = {name: float(losses(churned, (total + q) / n).mean()) for name, q in p.items()}
+        best = min(lost, key=lambda name: lost[name])
+        total, picks = total + p[best], picks + Counter([best])
+        way.append((lost[best], {name: picks[name] / n for name in p if picks[name]}))
+    return min(way, key=lambda step: step[0])[1]
+
+
+def mean_of(p: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """(n,) weighted mean."""
+    return np.sum([weight * p[name] for name, weight in weights.items()], axis=0)
+
+
+def cross_calibrated(churned: np.ndarray, p: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, float, float]:
     """(n,) p calibrated on the other folds; the gain in log loss that brings, and the gain's standard error."""
-    p, crossed = oof["p"].to_numpy(), np.empty(len(oof))
-    for fold in folds_of(oof):
-        held = (oof["fold"] == fold).to_numpy()
+    crossed = np.empty(len(p))
+    for fold in np.unique(folds):
+        held = folds == fold
         crossed[held] = stretch(p[held], *fit_calibration(churned[~held], p[~held]))
     gains = losses(churned, p) - losses(churned, crossed)
-    return crossed, float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))
+    return crossed, float(gains.mean()), standard_error(gains)
 
 
 def losses(churned: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -129,10 +191,6 @@ def by_threshold(churned: np.ndarray, p: np.ndarray, profit: Profit) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def folds_of(oof: pd.DataFrame) -> np.ndarray:
-    return np.unique(oof["fold"])
-
-
 def main(
     inputs: Path = Path("data/features/train.parquet"),
     candidates: Path = Path("models/candidates"),
@@ -147,7 +205,11 @@ def main(
     out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in names}
     choice = select(churned, out_of_fold, read_knobs("profit", Profit), **read_params("select", select))
     with replacing(selected / "candidate.joblib") as temporary:
-        shutil.copy(candidates / choice.name / "model.joblib", temporary)
+        if choice.name == ENSEMBLE:
+            members = {name: load_model(candidates / name / "model.joblib") for name in choice.weights}
+            dump_model(Ensemble(members, choice.weights), temporary)
+        else:
+            shutil.copy(candidates / choice.name / "model.joblib", temporary)
     with replacing(selected / "oof.parquet") as temporary:
         choice.out_of_fold.to_parquet(temporary, index=False)
     with replacing(plot) as temporary:

@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -22,23 +21,29 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.utils import get_tags
 from threadpoolctl import threadpool_limits
 
+from churn.model import HistGradientBoosting, LevelRates, as_double, dump_model
 from churn.params import PARAMS, closest, read_params
-from churn.schema import CUSTOMER, TARGET
+from churn.schema import CUSTOMER, MAX_LEVELS, TARGET
 from churn.scores import scores
 from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("train")
 
-EXPORTED = {  # their ONNX form is proved by tests; others are tried before the training
+EXPORTED = {  # their ONNX form is churn/export.py's own; others are tried before the training
+    "sklearn.ensemble.ExtraTreesClassifier",
     "sklearn.ensemble.GradientBoostingClassifier",
+    "sklearn.ensemble.HistGradientBoostingClassifier",
     "sklearn.ensemble.RandomForestClassifier",
     "sklearn.linear_model.LogisticRegression",
+    "sklearn.tree.DecisionTreeClassifier",
     "xgboost.XGBClassifier",
 }
+RATED = 10  # levels above which a category's levels are encoded by their churn rates, too
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,9 @@ class Trained:
     """What one model's training leaves behind; n training customers, k folds."""
 
     model: Pipeline  # fitted on all n
-    out_of_fold: pd.DataFrame  # (n, 2): fold, and p = P(churned = 1) by the model that did not see the customer
+    out_of_fold: (
+        pd.DataFrame
+    )  # (n, 2): p = P(churned = 1) by the model that did not see the customer, and the fold; -1: in none
     folds: list[dict[str, float]]  # k times the scores on the held-out part
     gaps: list[dict[str, float]]  # k times the scores on the fitted part minus those on the held-out part
 
@@ -59,65 +66,99 @@ def train(
     *,
     models: dict[str, dict[str, Any]],
     folds: Annotated[int, Field(ge=2)],
+    sample: Annotated[int, Field(ge=1000)],
     seed: Annotated[int, Field(ge=0)],
 ) -> Trained:
     """Cross-validate and fit model `name`; inputs (n, k), churned (n,) in {0, 1}. The same for any number of jobs.
 
-    Rows of one customer, by the column CUSTOMER where there is one, stay in one fold.
+    Rows of one customer, by the column CUSTOMER where there is one, stay in one fold. Of more than `sample` rows that
+    many are cross-validated, at random; the model is fitted on all.
     """
     customer, inputs = inputs.get(CUSTOMER), inputs.drop(columns=CUSTOMER, errors="ignore")
-    model = pipeline(inputs, estimator(models[name], seed))
+    model = pipeline(inputs, estimator(models[name], seed), models[name].get("scale", False))
+    chosen = np.arange(len(inputs))
+    if len(inputs) > sample:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(inputs), sample, replace=False))
     splitter = StratifiedKFold if customer is None else StratifiedGroupKFold
-    parts = list(splitter(folds, shuffle=True, random_state=seed).split(inputs, churned, customer))
-    everyone = np.arange(len(inputs))
+    groups = None if customer is None else customer.iloc[chosen]
+    parts = [
+        (chosen[fitted], chosen[held])
+        for fitted, held in splitter(folds, shuffle=True, random_state=seed).split(chosen, churned[chosen], groups)
+    ]
     # threads, not processes: tree building releases the GIL, and a process would import scikit-learn once more;
     # one BLAS thread, because the number of them changes the last digits
     with threadpool_limits(1):
-        *of_folds, (final, _) = Parallel(n_jobs=jobs, prefer="threads")(
-            delayed(_fit)(clone(model), inputs, churned, fitted) for fitted in [*(part[0] for part in parts), everyone]
+        *of_folds, final = Parallel(n_jobs=jobs, prefer="threads")(
+            [
+                *(delayed(_cross)(clone(model), inputs, churned, *part) for part in parts),
+                delayed(_fit)(clone(model), inputs, churned),
+            ]
         )
-    out_of_fold = pd.DataFrame({"fold": np.zeros(len(inputs), "int8"), "p": np.zeros(len(inputs))})
+    out_of_fold = pd.DataFrame({"fold": np.full(len(inputs), -1, "int8"), "p": np.full(len(inputs), np.nan)})
     held_out, gaps = [], []
-    for fold, ((fitted, held), (_, p)) in enumerate(zip(parts, of_folds, strict=True)):
+    for fold, ((fitted, held), (p_fitted, p_held)) in enumerate(zip(parts, of_folds, strict=True)):
         out_of_fold.loc[held, "fold"] = fold
-        out_of_fold.loc[held, "p"] = p[held]
-        seen, unseen = scores(churned[fitted], p[fitted]), scores(churned[held], p[held])
+        out_of_fold.loc[held, "p"] = p_held
+        seen, unseen = scores(churned[fitted], p_fitted), scores(churned[held], p_held)
         held_out.append(unseen)
         gaps.append({key: seen[key] - unseen[key] for key in unseen})
     return Trained(final, out_of_fold, held_out, gaps)
 
 
-def pipeline(inputs: pd.DataFrame, classifier: ClassifierMixin) -> Pipeline:
-    """All that is fitted, for model inputs as featurize writes them: impute, encode, then the classifier."""
+def pipeline(inputs: pd.DataFrame, classifier: ClassifierMixin, scale: bool = False) -> Pipeline:
+    """All that is fitted, for model inputs as featurize writes them: encode, then the classifier.
+
+    Numbers are imputed, and scaled with `scale`, except for classifiers that take missing ones themselves: those read
+    float32, all others double. Categories are one-hot, their rare levels as one; those with many levels are
+    encoded by churn rates as well.
+    """
     numbers = inputs.select_dtypes("number").columns
     # by position: the exported graph reads two tensors, one of numbers and one of categories, and no names
-    first, last = list(range(len(numbers))), list(range(len(numbers), inputs.shape[1]))
+    first, last = list(range(len(numbers))), range(len(numbers), inputs.shape[1])
+    takes_missing = get_tags(classifier).input_tags.allow_nan and not scale
+    imputer = ("impute", SimpleImputer(strategy="median", keep_empty_features=True))
+    double = [("double", FunctionTransformer(as_double)), *([("scale", StandardScaler())] if scale else [])]
+    limits = [inputs.attrs.get("max_levels", {}).get(name, MAX_LEVELS) for name in inputs.columns[len(numbers) :]]
+    one_hot = [
+        (
+            f"levels_{limit}",
+            OneHotEncoder(
+                max_categories=limit,
+                handle_unknown="infrequent_if_exist",
+                sparse_output=False,
+                dtype="float32" if takes_missing else "float64",
+            ),
+            [column for column, own in zip(last, limits, strict=True) if own == limit],
+        )
+        for limit in sorted(set(limits))
+    ]
+    many = [column for column in last if inputs.iloc[:, column].nunique() > RATED]
+    rates = ("rates", LevelRates(target_type="binary", cv=StratifiedKFold(5, shuffle=True, random_state=0)))
     encode = ColumnTransformer(
         [
-            ("numbers", SimpleImputer(strategy="median", keep_empty_features=True), first),
-            ("categories", OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype="float32"), last),
+            ("numbers", "passthrough" if takes_missing else Pipeline([imputer, *double]), first),
+            *one_hot,
+            ("rates", Pipeline([rates] if takes_missing else [rates, *double]), many),
         ]
     )
     return Pipeline([("encode", encode), ("classify", classifier)])
 
 
 def estimator(spec: Mapping[str, Any], seed: int) -> ClassifierMixin:
-    """The classifier of an entry of train.models: `members` make a blend, else an import path and its parameters."""
-    knobs = dict(spec)
-    if members := knobs.pop("members", None):
-        # flatten_transform: the converter to ONNX knows the unflattened average alone
-        blended = [(name, estimator(member, seed)) for name, member in members.items()]
-        from sklearn.ensemble import VotingClassifier
-
-        return VotingClassifier(blended, voting="soft", flatten_transform=False, **knobs)
-    path, scale = str(knobs.pop("estimator", None)), knobs.pop("scale", False)
+    """The classifier of an entry of train.models: an import path and its parameters."""
+    knobs = {knob: value for knob, value in spec.items() if knob != "scale"}
+    path = str(knobs.pop("estimator", None))
     try:
         module, _, attribute = path.rpartition(".")
         cls = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError):
-        raise InputError(f"estimator is {path!r}; expected an import path like sklearn.svm.SVC, or members") from None
+        raise InputError(f"estimator is {path!r}; expected an import path like sklearn.svm.SVC") from None
     if not (isinstance(cls, type) and issubclass(cls, BaseEstimator) and hasattr(cls, "predict_proba")):
         raise InputError(f"estimator is {path!r}, which has no predict_proba; expected a scikit-learn classifier")
+    if path == "xgboost.XGBClassifier":
+        from churn.boosting import XGBoost as cls
+    elif path == "sklearn.ensemble.HistGradientBoostingClassifier":
+        cls = HistGradientBoosting
     known = cls().get_params()
     for knob in knobs:
         if knob not in known:
@@ -127,7 +168,7 @@ def estimator(spec: Mapping[str, Any], seed: int) -> ClassifierMixin:
     made = cls(**{knob: value for knob, value in fixed.items() if knob in known} | knobs)
     if path not in EXPORTED:
         check_exportable(made, path)
-    return make_pipeline(StandardScaler(), made) if scale else made
+    return made
 
 
 def check_exportable(classifier: ClassifierMixin, path: str) -> None:
@@ -185,16 +226,26 @@ def main(
         raise InputError(f"{PARAMS}: train.models.{name} {' '.join(str(error).split())}") from error
     mean = summary(trained)
     with replacing(candidates / name / "model.joblib") as temporary:
-        joblib.dump(trained.model, temporary)
+        dump_model(trained.model, temporary)
     with replacing(candidates / name / "oof.parquet") as temporary:
         trained.out_of_fold.to_parquet(temporary, index=False)
     write_json(metrics / f"{name}.json", mean)
     log.info("%s: ROC AUC %.4f +- %.4f over %d folds", name, mean["roc_auc"], mean["roc_auc_std"], len(trained.folds))
 
 
-def _fit(model: Pipeline, inputs: pd.DataFrame, churned: np.ndarray, fitted: np.ndarray) -> tuple[Pipeline, np.ndarray]:
-    model.fit(inputs.iloc[fitted], churned[fitted])
-    return model, model.predict_proba(inputs)[:, 1].astype("float64")
+def _fit(model: Pipeline, inputs: pd.DataFrame, churned: np.ndarray) -> Pipeline:
+    # OpenMP's limit is each thread's own
+    with threadpool_limits(1, user_api="openmp"):
+        return model.fit(inputs, churned)
+
+
+def _cross(
+    model: Pipeline, inputs: pd.DataFrame, churned: np.ndarray, fitted: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """P(churned = 1) of the customers that were fitted, and of those held out."""
+    _fit(model, inputs.iloc[fitted], churned[fitted])
+    of_fitted, of_held = (model.predict_proba(inputs.iloc[rows])[:, 1].astype("float64") for rows in (fitted, held))
+    return of_fitted, of_held
 
 
 if __name__ == "__main__":

@@ -77,8 +77,8 @@ def test_below_it_stands_a_run_for_each_model(children: dict[str, Any], project:
 def test_a_model_s_scores_are_there_by_fold_and_as_their_mean(
     client: Any, children: dict[str, Any], project: Path
 ) -> None:
-    run = children["xgboost"]
-    metrics = json.loads((project / "metrics/train/xgboost.json").read_text())
+    run = children["gradient_boosting"]
+    metrics = json.loads((project / "metrics/train/gradient_boosting.json").read_text())
     assert set(run.data.metrics) == {*SCORES, *(f"fold_{score}" for score in SCORES)}
     for score in SCORES:
         folds = client.get_metric_history(run.info.run_id, f"fold_{score}")

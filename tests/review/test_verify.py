@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from review.verify import Difference, bring_tables, compare, compare_hashed, compare_locks, verdict
 
-METRICS = {"winner": "blend", "roc_auc": 0.85, "applied": True, "gain": None, "rows": 7043, "folds": [{"f1": 0.5}, 1]}
+METRICS = {
+    "winner": "ensemble",
+    "roc_auc": 0.85,
+    "applied": True,
+    "gain": None,
+    "rows": 7043,
+    "folds": [{"f1": 0.5}, 1],
+}
 LOCK: dict[str, Any] = {
     "train": {
         "cmd": "python -m stages.train",

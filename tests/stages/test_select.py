@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from churn.calibration import sigmoid, stretch
@@ -17,16 +19,28 @@ from churn.params import read_section
 from churn.profit import Profit
 from churn.schema import TARGET
 from churn.script import InputError
-from stages.select import Selection, by_threshold, cross_calibrated, losses, main, select, winner
+from stages.select import (
+    Selection,
+    by_threshold,
+    cross_calibrated,
+    cross_weighted,
+    losses,
+    main,
+    mean_of,
+    select,
+    weighted,
+    winner,
+)
 
 PROFIT = Profit(customer_value=400.0, offer_cost=40.0, offer_success=0.3)
 KNOBS: dict[str, Any] = {
-    "metric": "roc_auc", "one_standard_error": False, "calibrate": "never", "threshold": "profit",
+    "metric": "roc_auc", "one_standard_error": False, "ensemble": "never", "calibrate": "never", "threshold": "profit",
 }  # fmt: skip
 N = 3000
 RNG = np.random.default_rng(5)
 TRUTH = sigmoid(RNG.normal(-1, 1.2, N))
 CHURNED = (RNG.random(N) < TRUTH).astype("int64")
+FOLDS = np.arange(N) % 5
 
 
 def oof(p: np.ndarray) -> pd.DataFrame:
@@ -93,6 +107,72 @@ def test_the_rule_reads_the_order_of_the_models() -> None:
     assert chosen(models, one_standard_error=True).name == "simple"
 
 
+# the ensemble
+
+
+def noisy(seed: int, size: float = 1.0) -> np.ndarray:
+    return sigmoid(np.log(TRUTH / (1 - TRUTH)) + np.random.default_rng(seed).normal(0, size, N))
+
+
+def test_models_that_err_apart_are_averaged_and_the_sum_of_weights_is_one() -> None:
+    models = {"a": noisy(1), "b": noisy(2), "c": noisy(3)}
+    found = chosen(models, ensemble="auto")
+    assert found.name == "ensemble"
+    assert set(found.weights) == set(models)
+    assert sum(found.weights.values()) == pytest.approx(1)
+    assert found.metrics["roc_auc_ensemble"] > max(found.metrics[f"roc_auc_{name}"] for name in models) + 0.01
+    assert [found.metrics[f"weight_{name}"] for name in models] == [found.weights[name] for name in models]
+    assert chosen(models).name != "ensemble"
+
+
+def test_one_model_is_preferred_where_others_bring_no_more_than_chance() -> None:
+    models = {"true": TRUTH, "noisy": noisy(4, 0.3)}
+    assert chosen(models, ensemble="auto").name == "true"
+    assert chosen({"a": noisy(1), "true": TRUTH, "far": noisy(2, 3)}, ensemble="auto").weights == {"true": 1.0}
+
+
+def test_nobody_s_outcome_chooses_the_weights_of_their_own_score() -> None:
+    p = {"a": noisy(1), "b": noisy(2)}
+    flipped = np.where(FOLDS == 0, 1 - CHURNED, CHURNED)
+    crossed, weights = cross_weighted(CHURNED, p, FOLDS)
+    other, other_weights = cross_weighted(flipped, p, FOLDS)
+    assert weights != other_weights
+    assert (crossed[FOLDS == 0] == other[FOLDS == 0]).all()
+    assert (crossed[FOLDS == 1] != other[FOLDS == 1]).any()
+
+
+def test_the_crossed_score_of_useless_models_promises_nothing() -> None:
+    """On a shuffled outcome the weights that fit best still gain by chance; the crossed score shows none of it."""
+    gains = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        churned, p = rng.permutation(CHURNED), {name: rng.normal(0.3, 0.02, N) for name in "abcdef"}
+        crossed, weights = cross_weighted(churned, p, FOLDS)
+        gains.append([roc_auc_score(churned, q) - 0.5 for q in (crossed, mean_of(p, weights))])
+    crossed_gain, fitted_gain = np.mean(gains, axis=0)
+    assert abs(crossed_gain) < 0.0075  # three standard errors of the mean of 20
+    assert fitted_gain > 0.015
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 1000))
+def test_the_weighted_mean_is_never_worse_than_each_model_by_its_own_measure(seed: int) -> None:
+    p = {name: noisy(seed + i, 0.5 + i) for i, name in enumerate("abc")}
+    weights = weighted(CHURNED, p)
+    assert losses(CHURNED, mean_of(p, weights)).mean() <= min(losses(CHURNED, q).mean() for q in p.values()) + 1e-12
+
+
+def test_customers_that_were_not_cross_validated_count_nowhere() -> None:
+    models = {"a": oof(noisy(1)), "b": oof(noisy(2))}
+    out = [pd.concat([model, pd.DataFrame({"fold": [-1] * 9, "p": [np.nan] * 9})]) for model in models.values()]
+    more = dict(zip(models, (frame.reset_index(drop=True) for frame in out), strict=True))
+    knobs = KNOBS | {"ensemble": "auto", "calibrate": "auto"}
+    few = select(CHURNED, models, PROFIT, **knobs)
+    many = select(np.r_[CHURNED, np.ones(9, "int64")], more, PROFIT, **knobs)
+    assert many.metrics == few.metrics
+    assert many.out_of_fold["p"].isna().sum() == 9
+
+
 # calibration
 
 FLAT = stretch(TRUTH, 0.4, 0.6)  # the same order as TRUTH, and probabilities that are off
@@ -122,14 +202,14 @@ def test_calibration_finds_the_truth_again() -> None:
 def test_nobody_is_calibrated_by_their_own_outcome() -> None:
     flipped = CHURNED.copy()
     flipped[0] = 1 - flipped[0]
-    crossed, _, _ = cross_calibrated(CHURNED, oof(FLAT))
-    other, _, _ = cross_calibrated(flipped, oof(FLAT))
+    crossed, _, _ = cross_calibrated(CHURNED, FLAT, FOLDS)
+    other, _, _ = cross_calibrated(flipped, FLAT, FOLDS)
     assert (crossed[::5] == other[::5]).all()  # customer 0's fold
     assert (crossed[1::5] != other[1::5]).all()
 
 
 def test_the_gain_is_the_log_loss_it_takes_away() -> None:
-    crossed, gain, error = cross_calibrated(CHURNED, oof(FLAT))
+    crossed, gain, error = cross_calibrated(CHURNED, FLAT, FOLDS)
     gains = losses(CHURNED, FLAT) - losses(CHURNED, crossed)
     assert (gain, error) == pytest.approx((gains.mean(), gains.std(ddof=1) / N**0.5))
     assert gain > 0.1
@@ -188,7 +268,7 @@ def run_main(project: Path, elsewhere: Callable[..., Path]) -> Callable[..., Pat
 
 
 def test_the_winner_s_files_are_taken_over(run_main: Callable[..., Path], project: Path) -> None:
-    here = run_main({"select.metric": "brier"})
+    here = run_main({"select.metric": "brier", "select.ensemble": "never"})
     metrics = json.loads((here / "metrics/select.json").read_text())
     brier = {name: metrics[f"brier_{name}"] for name in read_section("train.models")}
     assert metrics["winner"] == min(brier, key=lambda name: brier[name])

@@ -352,7 +352,7 @@ def test_an_address_that_names_no_release_is_refused(address: str, here: Path) -
 
 
 def test_a_model_without_a_bundle_is_refused(here: Path, tracker: Tracker) -> None:
-    (model,) = tracker.client.search_logged_models([tracker.experiment_id], "name = 'xgboost'", max_results=1)
+    (model,) = tracker.client.search_logged_models([tracker.experiment_id], "name = 'gradient_boosting'", max_results=1)
     tracker.client.create_model_version(REGISTERED, f"models:/{model.model_id}", model_id=model.model_id)
     with pytest.raises(InputError, match="models:/churn/2 has no release bundle among its files; pull one that"):
         pull("models:/churn/2", here / "pulled")

@@ -1,0 +1,42 @@
+"""XGBoost as the pipeline trains it. Apart from churn/model.py, since importing XGBoost takes half a second."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from xgboost import XGBClassifier
+
+from churn.calibration import sigmoid
+from churn.model import MANY
+
+HELD_ASIDE = 0.1  # of the customers, where training stops early
+LEAST = 10  # customers held aside of either outcome; with fewer, all trees are grown
+
+
+class XGBoost(XGBClassifier):
+    """XGBClassifier that holds customers aside itself where `early_stopping_rounds` is set, then learns from them too.
+
+    Its probabilities are double: in float32 those near 1 keep no digits for a calibration to work on.
+    """
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        knobs = self.get_params()
+        rounds, most = knobs["early_stopping_rounds"], knobs["n_estimators"]
+        if not rounds or min(y.sum(), (1 - y).sum()) * HELD_ASIDE < LEAST:
+            self.early_stopping_rounds = None
+            super().fit(X, y)
+            self.early_stopping_rounds = rounds
+            return self
+        fitted, held, y_fitted, y_held = train_test_split(
+            X, y, test_size=HELD_ASIDE, stratify=y, random_state=self.random_state
+        )
+        super().fit(fitted, y_fitted, eval_set=[(held, y_held)], verbose=False)
+        if len(y) < MANY:
+            self.n_estimators, self.early_stopping_rounds = self.best_iteration + 1, None
+            super().fit(X, y)
+            self.n_estimators, self.early_stopping_rounds = most, rounds
+        return self
+
+    def predict_proba(self, X: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
+        p = sigmoid(self.predict(X, output_margin=True).astype("float64"))
+        return np.column_stack([1 - p, p])
