@@ -10,7 +10,7 @@ MIN_CLASS = 10  # rows of either outcome; with fewer, a column may tell them apa
 def auc_alone(values: pd.Series, churned: pd.Series) -> float:
     """ROC AUC in [0, 1] of ranking rows by the churn rate of the other rows with the same value; a null is a value too.
 
-    values (n,): numbers (float64, in bins of about equal count) or levels; churned (n,) in {0, 1, null}, null rows do
+    values (n,): numbers or dates (in bins of about equal count) or levels; churned (n,) in {0, 1, null}, null rows do
     not count. A row never counts for its own rate, so that ids and other rare levels stay near 0.5, which is also the
     answer where either outcome has fewer than MIN_CLASS rows. Pairs with the same value count as ties.
     """
@@ -19,6 +19,8 @@ def auc_alone(values: pd.Series, churned: pd.Series) -> float:
     if min(y.sum(), (1 - y).sum()) < MIN_CLASS:
         return 0.5
     levels = values[known]
+    if pd.api.types.is_datetime64_dtype(levels.dtype):
+        levels = (levels - pd.Timestamp(0)) / pd.Timedelta(days=1)
     if levels.dtype == "float64":
         levels = (levels.rank(pct=True) * BINS).round()  # equal numbers share a bin
     codes, uniques = pd.factorize(levels, use_na_sentinel=False)

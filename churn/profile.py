@@ -25,7 +25,10 @@ def kind_of(header: str, schema: Schema) -> str:
     part = next((part for part in schema.parts if part.name == header), None)
     if isinstance(part, Column):
         return part.type
-    return {schema.id: "id", schema.time: "time", schema.target: "target"}[part] if part else "not read"
+    names = {
+        part.name: kind for part, kind in ((schema.id, "id"), (schema.time, "time"), (schema.target, "target")) if part
+    }
+    return names.get(header, "not read")
 
 
 def column_profile(cells: pd.Series, values: pd.Series | None, kind: str, churned: pd.Series) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def column_profile(cells: pd.Series, values: pd.Series | None, kind: str, churne
         # quantiles that are values of the column: nothing is made up between them, nothing overflows
         quantiles = np.quantile(present, list(QUANTILES.values()), method="inverted_cdf")
         return column | dict(zip(QUANTILES, quantiles.tolist(), strict=True)) | {"bins": bins(values, churned)}
-    if kind == "time":
+    if kind in ("time", "date"):
         return column | {"min": str(values.min()), "max": str(values.max())}
     counts = sorted(cells.value_counts().to_dict().items(), key=lambda item: (-item[1], item[0]))
     levels = [{"level": v, "count": n, "target_rate": rate(churned[cells == v])} for v, n in counts[:MAX_PARTS]]

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,7 +17,10 @@ ID = "customer_id"  # what requests call the customer, whatever the table does
 LARGEST = 1e15  # of a number, whatever its column's range: above, float32 features may overflow
 MAX_TEXT = 200  # characters of a level
 MAX_LEVELS = 50  # of a category whose column says nothing else: rarer ones count as one
-CUSTOMER = "customer_number"  # beside the model inputs where a customer has several rows, to keep them in one fold
+AS_OF = "as_of"  # what requests call the day they describe, where the table has no time column
+CUSTOMER = (
+    "customer_number"  # beside the inputs where some rows are of one customer, or copies, to keep them in one fold
+)
 
 
 def as_text(value: Any) -> str:
@@ -38,9 +42,21 @@ def _texts(value: Any) -> Any:
     return tuple(as_text(_not_yaml_bool(v)) for v in values)
 
 
+def _merged(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {as_text(_not_yaml_bool(into)): _texts(words) for into, words in value.items()}
+
+
+def _day(value: Any) -> Any:
+    # a bare 2024-12-31 is a date to YAML
+    return value.isoformat() if isinstance(value, date) else value
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Day = Annotated[date, BeforeValidator(lambda value: date.fromisoformat(_day(value)))]
 
 
 class _Part(BaseModel):
@@ -59,6 +75,14 @@ class Identifier(_Part):
         return (*self.source, self.name)
 
 
+class Customer(Identifier):
+    repeats: bool = False  # several rows per customer, which stay on one side of every split
+
+
+class Time(Identifier):
+    format: str | None = None  # of strptime; None: ISO 8601
+
+
 class Target(Identifier):
     positive: Texts
     negative: Texts
@@ -75,9 +99,32 @@ class Drop(_Part):
     why: str
 
 
+class LeaveOut(_Part):
+    """Rows that are not learned from: by values (an empty one means a missing one), or by numbers beyond a bound."""
+
+    source: str
+    values: Texts = ()
+    above: float | None = None
+    below: float | None = None
+    why: str
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if not self.values and self.above is None and self.below is None:
+            raise ValueError("says not which rows; give values, above or below")
+        return self
+
+
 class Column(Identifier):
-    type: Literal["number", "boolean", "category"]
+    """A feature column. Formats of texts (decimal to format) are the table's: requests hold numbers and ISO dates."""
+
+    type: Literal["number", "boolean", "category", "date"]
     description: str = ""
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'", "_"] = ""
+    strip: Texts = ()  # what may stand before or after a number: a currency, a unit
+    format: str | None = None  # of a date, as strptime has it; None: ISO 8601
+    merge: Annotated[dict[str, Texts], BeforeValidator(_merged)] = {}  # a value and the texts that mean it, too
     unit: str = ""
     min: float | None = None
     max: float | None = None
@@ -95,13 +142,23 @@ class Column(Identifier):
 
     @model_validator(mode="after")
     def _fits_type(self) -> Self:
-        foreign = {
-            "number": {"levels", "max_levels", "positive", "negative"},
-            "boolean": {"levels", "max_levels", "min", "max", "unit"},
-            "category": {"positive", "negative", "min", "max", "unit"},
-        }[self.type] & self.model_fields_set
-        if foreign:
+        takes = {
+            "number": {"min", "max", "unit", "decimal", "thousands", "strip", "merge"},
+            "boolean": {"positive", "negative"},
+            "category": {"levels", "max_levels", "merge"},
+            "date": {"format"},
+        }
+        if foreign := (set().union(*takes.values()) - takes[self.type]) & self.model_fields_set:
             raise ValueError(f"a {self.type} column takes no {sorted(foreign)}")
+        if self.thousands == self.decimal:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}")
+        if self.format and "%" not in self.format:
+            raise ValueError(f"format {self.format!r} has no %; for 31/12/2024 it is '%d/%m/%Y'")
+        words = [word for words in self.merge.values() for word in words]
+        if twice := [word for word, n in Counter(words).items() if n > 1 or word in self.merge]:
+            raise ValueError(f"merge: {twice[0]!r} means two values")
+        if self.levels is not None and (new := [level for level in self.merge if level not in self.levels]):
+            raise ValueError(f"merge: {new[0]!r} is none of the levels {list(self.levels)}")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if self.type == "boolean" and (bool(self.positive) != bool(self.negative)):
@@ -109,6 +166,11 @@ class Column(Identifier):
         if self.max_missing and not self.nullable:
             raise ValueError("max_missing above 0 contradicts nullable: false")
         return self
+
+    @property
+    def meaning(self) -> dict[str, str]:
+        """Of the texts under merge."""
+        return {word: value for value, words in self.merge.items() for word in words}
 
     @property
     def low(self) -> float:
@@ -122,10 +184,12 @@ class Column(Identifier):
 class Schema(_Part):
     """What `schemas/*.yaml` says of one kind of table."""
 
-    id: Identifier | None = None
+    id: Customer | None = None
     target: Target
-    time: Identifier | None = None
+    time: Time | None = None
+    as_of: Day | None = None  # the day that a table without a time column describes
     missing: Texts = ("",)
+    leave_out: tuple[LeaveOut, ...] = ()
     drop: tuple[Drop, ...] = ()
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
     strict: bool = False
@@ -139,6 +203,13 @@ class Schema(_Part):
             raise ValueError(f"the name {TARGET!r} is the target's behind preprocess; give the column another one")
         if ID in [column.name for column in self.columns]:
             raise ValueError(f"the name {ID!r} is the customer's own in requests; give the column another one")
+        if AS_OF in names:
+            raise ValueError(f"the name {AS_OF!r} is the day's in requests; give the column another one")
+        if self.dates and not self.time and not self.as_of:
+            raise ValueError(
+                f"the date column '{self.dates[0]}' is counted in days before a row's time: name that column under "
+                "time, or say as_of: 2024-12-31, the day that the table describes"
+            )
         headers = Counter(header for part in self.parts for header in dict.fromkeys(part.headers))
         if twice := [header for header, n in headers.items() if n > 1]:
             raise ValueError(f"the header {twice[0]!r} stands for two columns; it may be one's source or name only")
@@ -150,6 +221,16 @@ class Schema(_Part):
     def parts(self) -> tuple[Identifier, ...]:
         """Every column the table is asked for: id, time, target and the feature columns, in this order."""
         return tuple(part for part in (self.id, self.time, self.target) if part) + self.columns
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The names of the date columns."""
+        return tuple(column.name for column in self.columns if column.type == "date")
+
+    @property
+    def moment(self) -> str | None:
+        """What a customer's day is called in records, which the dates are counted from; None without date columns."""
+        return (self.time.name if self.time else AS_OF) if self.dates else None
 
     @property
     def dropped(self) -> dict[str, str]:
@@ -177,7 +258,9 @@ def read_schema(path: Path) -> Schema:
 
 
 _Parts = dict[str, type[_Part]]
-_KEYS: _Parts = {"columns": Column, "id": Identifier, "time": Identifier, "target": Target, "drop": Drop}
+_KEYS: _Parts = {
+    "columns": Column, "id": Customer, "time": Time, "target": Target, "drop": Drop, "leave_out": LeaveOut,
+}  # fmt: skip
 
 
 def _sentence(path: Path, content: Any, error: Any) -> str:

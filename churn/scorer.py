@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from churn.dates import days_before, today
 from churn.features import add_features, filled
 from churn.release import MODEL, Release, ReleaseError, open_release
 
@@ -37,8 +38,9 @@ class Scorer:
         self.numbers: list[str] = release.card["inputs"]["numbers"]
         self.categories: list[str] = list(release.card["inputs"]["categories"])
         self._is_level = {column.name: column.type == "category" for column in release.schema.columns}
+        self._dates, self._moment = release.schema.dates, release.schema.moment
         # scorers with the same recipe make the same inputs
-        self.recipe = repr((self._is_level, self.features, self.numbers, self.categories))
+        self.recipe = repr((self._is_level, self._dates, self._moment, self.features, self.numbers, self.categories))
 
     @classmethod
     def open(cls, folder: Path) -> "Scorer":
@@ -64,11 +66,20 @@ class Scorer:
         return self.score(self.columns(customers))
 
     def columns(self, customers: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """Each schema column as (n,): float64 with NaN where missing, levels as object with None where missing."""
-        return {
+        """Each schema column as (n,): float64 with NaN where missing, levels as object with None where missing.
+
+        A date is the number of days before the customer's day, which is today where a customer names none.
+        """
+        columns = {
             name: np.array([customer.get(name) for customer in customers], dtype=object if is_level else "float64")
             for name, is_level in self._is_level.items()
+            if name not in self._dates
         }
+        if self._moment:
+            now = today()
+            days = [customer.get(self._moment) or now for customer in customers]
+            columns |= {name: days_before([customer.get(name) for customer in customers], days) for name in self._dates}
+        return columns
 
     def score(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """(n,) P(churned = 1) of columns as `columns()` gives them."""

@@ -1,11 +1,16 @@
 """Tables of customers as frames: from a file's headers and texts to the schema's names and types."""
 
+import math
+import re
 from collections import Counter
+from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from churn.schema import Column, Schema, Target, as_text
+from churn.params import closest
+from churn.schema import Column, Schema, Target, Time, as_text
 from churn.script import InputError
 
 
@@ -45,14 +50,17 @@ def named(raw: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 def typed(texts: pd.Series, column: Column | Target) -> tuple[pd.Series, pd.Series]:
     """The column in its type, and which cells hold text that is none of that type (they become null).
 
-    number -> float64; boolean and target -> boolean (nullable); category -> str.
+    number -> float64; boolean and target -> boolean (nullable); category -> str; date -> datetime64, without time.
     """
     if isinstance(column, Column) and column.type == "category":
-        return texts, pd.Series(False, texts.index)
-    if isinstance(column, Column) and column.type == "number":
-        numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
+        return texts.replace(column.meaning) if column.merge else texts, pd.Series(False, texts.index)
+    if isinstance(column, Column) and column.type == "date":
+        values: pd.Series = moments(texts, column.format).dt.floor("D")
+    elif isinstance(column, Column) and column.type == "number":
+        plain = plain_numbers(texts, column)
+        numbers = pd.to_numeric(plain, errors="coerce").astype("float64")
         # to_numeric knows what is a number, but misses the last bit of one long number in three; astype is exact
-        values: pd.Series = texts.where(np.isfinite(numbers)).astype("float64")
+        values = plain.where(np.isfinite(numbers)).astype("float64")
     else:
         positive, negative = column.positive or ("true",), column.negative or ("false",)
         # a true boolean (Parquet, JSON) needs no translation
@@ -61,9 +69,36 @@ def typed(texts: pd.Series, column: Column | Target) -> tuple[pd.Series, pd.Seri
     return values, texts.notna() & values.isna()
 
 
-def moments(texts: pd.Series) -> pd.Series:
-    """ISO 8601 dates and times in UTC, without zone; what is none becomes null."""
-    return pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+def plain_numbers(texts: pd.Series, column: Column) -> pd.Series:
+    """Numbers as people write them, by the column's decimal, thousands, strip and merge, as Python writes them."""
+    texts = texts.replace(column.meaning) if column.merge else texts
+    if column.strip:
+        affix = "|".join(re.escape(affix) for affix in sorted(column.strip, key=len, reverse=True))
+        # a sign may stand before a currency
+        texts = texts.str.replace(rf"^([+-]?)\s*(?:{affix})\s*", r"\1", regex=True)
+        texts = texts.str.replace(rf"\s*(?:{affix})$", "", regex=True)
+    if column.decimal == "." and not column.thousands:
+        return texts
+    if column.thousands == " ":  # the spaces that do not break a line, of French and Swedish
+        texts = texts.str.replace("[\u00a0\u202f\u2009]", " ", regex=True)
+    decimal, group = re.escape(column.decimal), re.escape(column.thousands)
+    whole = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d+" if group else r"\d+"
+    is_number = texts.str.fullmatch(rf"[+-]?(?:{whole})?(?:{decimal}\d+)?(?:[eE][+-]?\d+)?").fillna(False)
+    ungrouped = texts.str.replace(group, "", regex=True) if group else texts
+    # another text stays as it is, but a number of another format must not pass for one of this
+    foreign = texts.where(is_number | texts.isna(), texts.str.replace(r"[.,]", "\ufffd", regex=True))
+    return foreign.where(~is_number, ungrouped.str.replace(column.decimal, ".", regex=False))
+
+
+def moments(texts: pd.Series, format: str | None = None) -> pd.Series:
+    """Dates and times in UTC, without zone, ISO 8601 or in a format of strptime; what is none becomes null."""
+    return pd.to_datetime(texts, format=format or "ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+
+
+def days_before(dates: pd.Series, day: pd.Series | date) -> pd.Series:
+    """float64, whole days from each date to the row's day, or to one day for all; below 0 for dates in the future."""
+    until = pd.Timestamp(day) if isinstance(day, date) else day.dt.floor("D")
+    return (until - dates) / pd.Timedelta(days=1)
 
 
 def customers(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -72,10 +107,52 @@ def customers(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     for part in schema.parts:
         if part.name not in texts:
             continue
-        if part == schema.time:
-            columns[part.name] = moments(texts[part.name])
+        if isinstance(part, Time):
+            columns[part.name] = moments(texts[part.name], part.format)
         elif isinstance(part, Column | Target):
             columns[part.name] = typed(texts[part.name], part)[0]
         else:
             columns[part.name] = texts[part.name]
+    for name in schema.dates:
+        if name in columns:
+            columns[name] = days_before(columns[name], schema.as_of or columns[str(schema.moment)])
     return pd.DataFrame(columns)
+
+
+def are_copies(texts: pd.DataFrame) -> bool:
+    """Whether equal rows are more than chance explains: ten times what independent columns would bring."""
+    n = len(texts)
+    equal = texts.groupby(list(texts), dropna=False, sort=False).size()
+    pairs = float((equal * (equal - 1)).sum()) / 2
+    by_chance = math.prod(float((texts[name].value_counts(dropna=False) / n).pow(2).sum()) for name in texts)
+    return pairs > 0 and pairs > 10 * by_chance * n * (n - 1) / 2
+
+
+def left_out(texts: pd.DataFrame, schema: Schema) -> dict[str, pd.Series]:
+    """Reason -> rows (n,) that the schema leaves out for it; `texts` under schema names. A header must be there."""
+    found: dict[str, pd.Series] = {}
+    names = {header: part for part in schema.parts for header in part.headers if part.name in texts}
+    for rule in schema.leave_out:
+        part = names.get(rule.source)
+        name = part.name if part else rule.source
+        if name not in texts:
+            near = closest(rule.source, [str(header) for header in texts])
+            raise InputError(f"leave_out: the table has no column '{rule.source}'{near}")
+        cells = texts[name]
+        rows = cells.isin(rule.values) | (cells.isna() & bool({"", *schema.missing} & set(rule.values)))
+        if rule.above is not None or rule.below is not None:
+            like = part if isinstance(part, Column) and part.type == "number" else Column(name="any", type="number")
+            numbers = typed(cells, like)[0]
+            rows |= numbers > (math.inf if rule.above is None else rule.above)
+            rows |= numbers < (-math.inf if rule.below is None else rule.below)
+        found[rule.why] = found.get(rule.why, False) | rows
+    return found
+
+
+def cell_of(value: Any, column: Column) -> str:
+    """A value of a request, a date in ISO 8601, as a cell of the table that `typed` reads back."""
+    if column.type == "date" and column.format:
+        return date.fromisoformat(value).strftime(column.format)
+    if column.type == "number" and column.decimal != ".":
+        return as_text(value).replace(".", column.decimal)
+    return as_text(value)

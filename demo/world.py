@@ -29,7 +29,7 @@ def sent(schema: Schema, customers: pd.DataFrame) -> list[dict[str, Any]]:
             columns[column.name] = columns[column.name].astype("str").isin(["Yes", "1"])
         elif column.type == "category":
             columns[column.name] = columns[column.name].astype("str")
-    return records(columns)
+    return records(columns, schema)
 
 
 def expected_auc(chance: np.ndarray, p: np.ndarray) -> float:

@@ -33,6 +33,7 @@ from churn.tracking import track
 
 log = logging.getLogger("deploy")
 
+FARTHEST = 100_000  # days before or after a customer's day, of an edge customer's date
 TOLERANCE = 1e-6  # between the graph and the scikit-learn pipeline, on every row
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "xgboost-cpu", "onnx", "onnxruntime")
 
@@ -50,6 +51,9 @@ def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             low, high = train[column.name].min(), train[column.name].max()
             ends = (low * 10 if column.min is None else column.min, high * 10 if column.max is None else column.max)
             values = [min(max(end, -LARGEST), LARGEST) for end in ends]
+        elif column.type == "date":
+            ends = train[column.name].min(), train[column.name].max()
+            values = [min(max(10 * end, -FARTHEST), FARTHEST) for end in ends]
         elif column.type == "category":
             values = ["a level never seen"]
         if column.nullable:
@@ -63,9 +67,11 @@ def edge_customers(train: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def prove(scorer: Scorer, model: Pipeline, customers: Mapping[str, pd.DataFrame]) -> float:
     """The largest gap between the graph and the pipeline over all customers; above 1e-6 it is an InputError."""
-    largest = 0.0
+    largest, schema = 0.0, scorer.release.schema
     for source, rows in customers.items():
-        gaps = np.abs(scorer.probabilities(records(rows)) - model.predict_proba(rows)[:, 1])
+        gaps = np.abs(
+            scorer.probabilities(records(rows, schema)) - model.predict_proba(features_of(rows, schema))[:, 1]
+        )
         if not (gaps <= TOLERANCE).all():
             worst = int(np.argmax(np.where(np.isnan(gaps), np.inf, gaps)))
             raise InputError(
@@ -74,6 +80,12 @@ def prove(scorer: Scorer, model: Pipeline, customers: Mapping[str, pd.DataFrame]
             )
         largest = max(largest, float(gaps.max()))
     return largest
+
+
+def features_of(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """What the pipeline reads of customers."""
+    names = {column.name for column in schema.columns}
+    return rows[[name for name in rows if name in names]]
 
 
 def check_requests(golden: list[dict[str, Any]], schema: Schema) -> None:
@@ -169,24 +181,25 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def write_release(
-    building: Path, model: Pipeline, schema: Path, card: Mapping[str, Any], customers: Mapping[str, pd.DataFrame],
+    building: Path, model: Pipeline, schema_file: Path, card: Mapping[str, Any], customers: Mapping[str, pd.DataFrame],
     test_churned: pd.Series, reference: pd.DataFrame,
 ) -> tuple[str, float]:  # fmt: skip
     """Fill the folder `building`, prove what it holds and seal it; the version, and the largest gap that was found."""
     onnx.save(export(model), building / release.MODEL)
     dump_model(model, building / release.PIPELINE)
-    shutil.copy(schema, building / release.SCHEMA)
+    shutil.copy(schema_file, building / release.SCHEMA)
     samples = card["samples"]
     sample(reference, samples["reference"], samples["seed"]).to_parquet(building / release.REFERENCE, index=False)
     scorer = Scorer(release.unsealed(building, read_schema(building / release.SCHEMA), card))
     gap = prove(scorer, model, customers)
-    p = model.predict_proba(customers["test"])[:, 1]
-    golden = records(pd.concat([golden_customers(customers["test"], p, samples["golden"]), customers["edge"]]))
-    check_requests(golden, scorer.release.schema)
+    schema = scorer.release.schema
+    p = model.predict_proba(features_of(customers["test"], schema))[:, 1]
+    golden = records(pd.concat([golden_customers(customers["test"], p, samples["golden"]), customers["edge"]]), schema)
+    check_requests(golden, schema)
     scored = zip(golden, scorer.probabilities(golden).tolist(), strict=True)
     write_lines(building / release.GOLDEN, [{"customer": customer, "churn_probability": q} for customer, q in scored])
     kept = sample(customers["test"], samples["holdout"], samples["seed"])
-    outcomes = zip(records(kept), test_churned[kept.index].astype(bool).tolist(), strict=True)
+    outcomes = zip(records(kept, schema), test_churned[kept.index].astype(bool).tolist(), strict=True)
     write_lines(
         building / release.HOLDOUT, [{"customer": customer, "churned": churned} for customer, churned in outcomes]
     )
@@ -209,10 +222,16 @@ def main(
     data, choice = read_section("data"), json.loads(select_metrics.read_text())
     schema = read_schema(Path(data["schema"]))
     splits = {"training": pd.read_parquet(train), "test": pd.read_parquet(test)}
-    customers = {source: rows[[column.name for column in schema.columns]] for source, rows in splits.items()}
+    names = [column.name for column in schema.columns] + ([schema.time.name] if schema.time and schema.dates else [])
+    customers = {source: rows[names] for source, rows in splits.items()}
     customers["edge"] = edge_customers(customers["training"], schema)
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
-    model = assemble(load_model(selected), customers["training"], features, *(choice[key] for key in calibration))
+    model = assemble(
+        load_model(selected),
+        features_of(customers["training"], schema),
+        features,
+        *(choice[key] for key in calibration),
+    )
     frame, oof = read_inputs(inputs), pd.read_parquet(out_of_fold)
     known = oof["fold"] >= 0  # the others were fitted, not cross-validated
     found = {

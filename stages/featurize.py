@@ -35,8 +35,8 @@ def main(
     customers = pd.read_parquet(train)
     made = featurize(customers[[column.name for column in schema.columns]], **read_params("featurize", featurize))
     made.insert(0, TARGET, customers[TARGET].astype("int8"))
-    if schema.id and customers[schema.id.name].duplicated().any():
-        made.insert(1, CUSTOMER, pd.factorize(customers[schema.id.name])[0])
+    if CUSTOMER in customers:
+        made.insert(1, CUSTOMER, customers[CUSTOMER])
     # Parquet keeps them: `train` then runs again for another limit only, not for every edit of the schema
     made.attrs["max_levels"] = {c.name: c.max_levels for c in schema.columns if c.max_levels}
     with replacing(inputs) as temporary:

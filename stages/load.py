@@ -1,6 +1,7 @@
 """load: read the customer table of params `data` and write it as text under schema names to data/loaded.parquet."""
 
 import logging
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -8,28 +9,42 @@ import pandas as pd
 from churn.params import read_params
 from churn.read_table import Options, read_table, separator_hint
 from churn.schema import Schema, read_schema
-from churn.script import InputError, replacing, run
-from churn.table import named
+from churn.script import InputError, replacing, run, write_json
+from churn.table import left_out, named
 
 log = logging.getLogger("load")
 
 
-def load(raw: pd.DataFrame, schema: Schema, path: Path) -> pd.DataFrame:
-    """`raw` as texts under schema names; a table in which no column of the schema is found is refused."""
+def load(raw: pd.DataFrame, schema: Schema, path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """`raw` as texts under schema names, without the rows that the schema leaves out; and how many it does, by reason.
+
+    A row with several reasons counts for the first. A table in which no column of the schema is found is refused.
+    """
     table = named(raw, schema)
     if not any(part.name in table for part in schema.parts):
         raise InputError(f"{path} has none of the schema's columns; {separator_hint(list(raw.columns))}")
-    return table
+    counts, kept = {}, pd.Series(True, table.index)
+    for why, rows in left_out(table, schema).items():
+        counts[why] = int((rows & kept).sum())
+        kept &= ~rows
+    if not kept.any():
+        raise InputError(f"{path}: leave_out leaves none of {len(table)} rows: {counts}; correct the schema")
+    return table[kept].reset_index(drop=True), counts
 
 
-def main(table: Path = Path("data/loaded.parquet")) -> None:
+def main(table: Path = Path("data/loaded.parquet"), metrics: Path = Path("metrics/load.json")) -> None:
     def data(*, path: Path, schema: Path, options: Options | None = None) -> tuple[Path, Path, Options]:
         return path, schema, options or {}
 
     path, schema, options = data(**read_params("data", data))
-    loaded = load(read_table(path, options), read_schema(schema), path)
+    raw = read_table(path, options)
+    loaded, counts = load(raw, read_schema(schema), path)
     with replacing(table) as temporary:
         loaded.to_parquet(temporary, index=False)
+    slugs = {f"left_out_{re.sub(r'[^a-z0-9]+', '_', why.lower()).strip('_')}": count for why, count in counts.items()}
+    write_json(metrics, {"rows_read": len(raw), "rows": len(loaded), **slugs})
+    for why, count in counts.items():
+        log.info("left out %d of %d rows: %s", count, len(raw), why)
     log.info("wrote %s: %d rows, %d columns from %s", table, *loaded.shape, path)
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 from pydantic import Field
 
 from churn.params import read_params, read_section
-from churn.schema import TARGET, Schema, read_schema
+from churn.schema import CUSTOMER, TARGET, Schema, read_schema
 from churn.script import InputError, replacing, run, write_json
-from churn.table import customers
+from churn.table import are_copies, customers
 
 log = logging.getLogger("preprocess")
 
@@ -29,24 +29,60 @@ def preprocess(
     table = customers(once, schema).rename(columns={schema.target.name: TARGET})
     if split == "time" and schema.time is None:
         raise InputError("preprocess.split is 'time' but the schema has no time column; name one or use 'stratified'")
-    if schema.time and split != "stratified":
+    table[CUSTOMER] = belonging_together(once, schema)
+    repeats = bool(schema.id and schema.id.repeats)
+    if schema.time and (split == "time" or (split == "auto" and not repeats)):
         train, test = split_by_time(table, schema.time.name, test_size)
+        before = len(train)
+        if repeats:
+            train = train[~train[CUSTOMER].isin(test[CUSTOMER])]
+            if train[TARGET].nunique() < 2:
+                raise InputError(
+                    f"preprocess.split 'time': of {before} older rows most are of customers who have newer ones; "
+                    f"{len(train)} are left to train on; set preprocess.split: stratified"
+                )
     else:
         train, test = split_stratified(table, test_size, seed)
+        before = len(train)
     dropped = {
         "duplicate_rows": len(texts) - len(once),
+        "rows_of_test_customers": before - len(train),
         "leak_columns": sum(header in schema.dropped for header in texts),
         "unknown_columns": len(set(texts) - set(schema.dropped) - {part.name for part in schema.parts}),
     }
-    return train.reset_index(drop=True), test.reset_index(drop=True), dropped
+    if not train[CUSTOMER].duplicated().any():
+        train = train.drop(columns=CUSTOMER)
+    return train.reset_index(drop=True), test.drop(columns=CUSTOMER).reset_index(drop=True), dropped
+
+
+def belonging_together(texts: pd.DataFrame, schema: Schema) -> pd.Series:
+    """A number for each row (n,); rows with the same one are of one customer, or copies, and stay on one side.
+
+    A customer's rows where an id repeats; else rows equal in all that the schema names but id and time, where chance
+    alone does not explain them.
+    """
+    names = [part.name for part in (*schema.columns, schema.target) if part.name in texts]
+    if schema.id and texts[schema.id.name].duplicated().any():
+        return pd.Series(pd.factorize(texts[schema.id.name])[0], texts.index)
+    if are_copies(texts[names]):
+        return texts.groupby(names, dropna=False, sort=False).ngroup()
+    return pd.Series(range(len(texts)), texts.index)
 
 
 def split_stratified(table: pd.DataFrame, test_size: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A random split that keeps the share of churned customers, row for row that of scikit-learn's train_test_split."""
+    """A random split that keeps the share of churned customers, row for row that of scikit-learn's train_test_split.
+
+    Of rows that belong together the first one is drawn, and the others follow it.
+    """
     from sklearn.model_selection import train_test_split
 
+    firsts = table[~table[CUSTOMER].duplicated()]
     try:
-        return train_test_split(table, test_size=test_size, stratify=table[TARGET], random_state=seed)
+        drawn = train_test_split(firsts, test_size=test_size, stratify=firsts[TARGET], random_state=seed)
+        if len(firsts) == len(table):
+            return drawn
+        in_test = table[CUSTOMER].isin(drawn[1][CUSTOMER])
+        return table[~in_test], table[in_test]
     except ValueError as error:
         raise InputError(
             f"{len(table)} customers do not split with preprocess.test_size {test_size}: {error}"

@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import get_tags
@@ -79,12 +79,9 @@ def train(
     chosen = np.arange(len(inputs))
     if len(inputs) > sample:
         chosen = np.sort(np.random.default_rng(seed).choice(len(inputs), sample, replace=False))
-    splitter = StratifiedKFold if customer is None else StratifiedGroupKFold
-    groups = None if customer is None else customer.iloc[chosen]
-    parts = [
-        (chosen[fitted], chosen[held])
-        for fitted, held in splitter(folds, shuffle=True, random_state=seed).split(chosen, churned[chosen], groups)
-    ]
+    in_fold = np.full(len(inputs), -1, "int8")
+    in_fold[chosen] = folds_of(churned[chosen], None if customer is None else customer.to_numpy()[chosen], folds, seed)
+    parts = [(np.flatnonzero((in_fold >= 0) & (in_fold != k)), np.flatnonzero(in_fold == k)) for k in range(folds)]
     # threads, not processes: tree building releases the GIL, and a process would import scikit-learn once more;
     # one BLAS thread, because the number of them changes the last digits
     with threadpool_limits(1):
@@ -94,15 +91,28 @@ def train(
                 delayed(_fit)(clone(model), inputs, churned),
             ]
         )
-    out_of_fold = pd.DataFrame({"fold": np.full(len(inputs), -1, "int8"), "p": np.full(len(inputs), np.nan)})
+    out_of_fold = pd.DataFrame({"fold": in_fold, "p": np.full(len(inputs), np.nan)})
     held_out, gaps = [], []
-    for fold, ((fitted, held), (p_fitted, p_held)) in enumerate(zip(parts, of_folds, strict=True)):
-        out_of_fold.loc[held, "fold"] = fold
+    for (fitted, held), (p_fitted, p_held) in zip(parts, of_folds, strict=True):
         out_of_fold.loc[held, "p"] = p_held
         seen, unseen = scores(churned[fitted], p_fitted), scores(churned[held], p_held)
         held_out.append(unseen)
         gaps.append({key: seen[key] - unseen[key] for key in unseen})
     return Trained(final, out_of_fold, held_out, gaps)
+
+
+def folds_of(churned: np.ndarray, customer: np.ndarray | None, folds: int, seed: int) -> np.ndarray:
+    """(n,) the fold of each row, stratified; rows of one customer (n,) follow the first one's."""
+    _, firsts, place = (
+        (None, np.arange(len(churned)), np.arange(len(churned)))
+        if customer is None
+        else np.unique(customer, return_index=True, return_inverse=True)
+    )
+    found = np.empty(len(firsts), "int8")
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for fold, (_, held) in enumerate(splitter.split(firsts, churned[firsts])):
+        found[held] = fold
+    return found[place]
 
 
 def pipeline(inputs: pd.DataFrame, classifier: ClassifierMixin, scale: bool = False) -> Pipeline:

@@ -5,27 +5,25 @@ All mistakes of the table are reported at once; the files are written even then,
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pydantic import Field
 
-from churn.leakage import auc_alone
+from churn.doubts import constant, leak, many_missing, outliers, rare_class, repeated_rows, twin_rows
 from churn.params import read_params, read_section
 from churn.profile import column_profile, kind_of, page, rate
-from churn.schema import LARGEST, MAX_TEXT, Column, Identifier, Schema, Share, Target, as_text, read_schema
+from churn.schema import LARGEST, MAX_TEXT, Column, Identifier, Schema, Share, Target, Time, as_text, read_schema
 from churn.script import InputError, run, write_json, write_text
-from churn.table import moments, typed
+from churn.table import are_copies, moments, typed
+from churn.text import listed, quoted
 
 log = logging.getLogger("validate")
-
-MAX_LISTED = 12  # entries of a list in a sentence
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,9 @@ def validate(
     headers = [str(header) for header in texts]
     unread = [header for header in headers if header not in table and header not in schema.dropped]
     copies = texts.duplicated()
+    named = [part.name for part in (*schema.columns, schema.target) if part.name in texts]
+    twins = texts.duplicated(named) if named and are_copies(texts[named]) else pd.Series(False, texts.index)
+    twins &= ~copies & ~repeats(texts, schema)
     repeated = repeated_ids(texts, schema, copies)
     features = [column for column in schema.columns if column.name in table and texts[column.name].notna().any()]
 
@@ -72,6 +73,7 @@ def validate(
     ]
     warnings = [
         *repeated_rows(copies),
+        *twin_rows(twins),
         *rare_class(churned, schema.target, min_class_share),
         *(line for column in features for line in many_missing(texts[column.name], column, max_null_share, where)),
         *(line for column in features for line in constant(texts[column.name], where)),
@@ -85,6 +87,7 @@ def validate(
         "average_null_share": float(texts.isna().mean().mean()),
         "duplicate_rows": int(copies.sum()),
         "duplicate_ids": int(repeated.sum()),
+        "copies_but_for_id": int(twins.sum()),
         "target_rate": rate(churned),
         "profile": {h: column_profile(texts[h], table.get(h), kind_of(h, schema), churned) for h in headers},
     }
@@ -95,7 +98,7 @@ def as_typed(texts: pd.Series, part: Identifier, schema: Schema) -> pd.Series:
     """The column in its type; text that is none of the type becomes null."""
     if isinstance(part, Column | Target):
         return typed(texts, part)[0]
-    return moments(texts) if part == schema.time else texts
+    return moments(texts, part.format) if isinstance(part, Time) else texts
 
 
 def repeated_ids(texts: pd.DataFrame, schema: Schema, copies: pd.Series) -> pd.Series:
@@ -103,11 +106,18 @@ def repeated_ids(texts: pd.DataFrame, schema: Schema, copies: pd.Series) -> pd.S
 
     Whole copies do not count, preprocess drops them; in a table of snapshots a customer stands once in each.
     """
-    if schema.id is None or schema.id.name not in texts:
+    if schema.id is None or schema.id.name not in texts or schema.id.repeats:
         return pd.Series(False, texts.index)
     key = [part.name for part in (schema.id, schema.time) if part and part.name in texts]
     there = texts.loc[~copies & texts[schema.id.name].notna(), key]
     return there.duplicated().reindex(texts.index, fill_value=False)
+
+
+def repeats(texts: pd.DataFrame, schema: Schema) -> pd.Series:
+    """Rows (n,) whose id is in an earlier row."""
+    if schema.id is None or schema.id.name not in texts:
+        return pd.Series(False, texts.index)
+    return texts[schema.id.name].duplicated()
 
 
 # errors
@@ -196,8 +206,8 @@ def complaint(check: str, part: Identifier, where: str) -> tuple[str, str]:
         case "type", Column() | Target():
             positive, negative = part.positive or ("true",), part.negative or ("false",)
             return f"are neither positive ({listed(positive)}) nor negative ({listed(negative)})", correct
-        case "type", _:
-            return "are no ISO 8601 dates", "correct the table"
+        case "type", Column(type="date") | Time():
+            return f"are no dates {f'like {part.format}' if part.format else 'of ISO 8601'}", f"say format in {where}"
         case "not_nullable", Column():
             return "are missing", f"fill them, or set nullable: true in {where}"
         case "not_nullable", _:
@@ -229,79 +239,6 @@ def one_class(churned: pd.Series, target: Target, where: str) -> Iterator[str]:
 def unread_columns(unread: list[str], where: str) -> Iterator[str]:
     if unread:
         yield f"columns {listed(unread)}: not named by {where} and not read; name them there under columns or drop"
-
-
-# warnings
-
-
-def repeated_rows(copies: pd.Series) -> Iterator[str]:
-    if copies.any():
-        yield (
-            f"{copies.sum()} of {len(copies)} rows repeat an earlier row in every column, "
-            f"e.g. row {copies.argmax() + 1}; preprocess.drop_duplicates drops them"
-        )
-
-
-def rare_class(churned: pd.Series, target: Target, least: float) -> Iterator[str]:
-    share = rate(churned)
-    if share is not None and 0 < min(share, 1 - share) < least:
-        yield (
-            f"column '{target.name}': {churned.sum():.0f} of {churned.count()} values are positive, a share of "
-            f"{share:.2%}; below {least:g} or above {1 - least:g} scores are unsteady, gather more of the rare outcome"
-        )
-
-
-def many_missing(cells: pd.Series, column: Column, most: float, where: str) -> Iterator[str]:
-    nulls = cells.isna()
-    if column.nullable and column.max_missing is None and nulls.mean() > most:
-        yield (
-            f"column '{column.name}': {nulls.sum()} of {len(cells)} values are missing, more than {most:g}, e.g. in "
-            f"row {nulls.argmax() + 1}; drop the column, or say with max_missing in {where} how many may be"
-        )
-
-
-def constant(cells: pd.Series, where: str) -> Iterator[str]:
-    if cells.nunique(dropna=False) == 1:
-        value = quoted(cells.iloc[0])
-        yield f"column '{cells.name}': all {len(cells)} values are {value}; it tells nothing, drop it in {where}"
-
-
-def outliers(numbers: pd.Series, most: float) -> Iterator[str]:
-    """Values outside the quartiles by more than 3 times their distance (Tukey's far out)."""
-    if numbers.dtype != "float64" or numbers.isna().all():
-        return
-    low, high = np.quantile(numbers.dropna(), [0.25, 0.75], method="inverted_cdf")
-    with np.errstate(over="ignore"):
-        far = (numbers < low - 3 * (high - low)) | (numbers > high + 3 * (high - low))
-    # where most values are equal the quartiles meet, and every other value would be far out
-    if high > low and far.mean() > most:
-        yield (
-            f"column '{numbers.name}': {far.sum()} of {len(numbers)} values are more than 3 quartile distances outside "
-            f"the quartiles {low:g} and {high:g}, e.g. {numbers[far].iloc[0]:g} in row {far.argmax() + 1}; check them"
-        )
-
-
-def leak(values: pd.Series, churned: pd.Series, least: float, where: str) -> Iterator[str]:
-    auc = auc_alone(values, churned)
-    if auc >= least:
-        yield (
-            f"column '{values.name}': alone it tells the outcome of {churned.count()} rows with ROC AUC {auc:.3f}, "
-            f"at least {least:g}; is it known before the customer leaves? if not, drop it in {where}"
-        )
-
-
-# words
-
-
-def quoted(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def listed(values: Iterable[object]) -> str:
-    """'a', 'b' or 1 more"""
-    words = [quoted(value) for value in values]
-    return ", ".join(words[:MAX_LISTED]) + (f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else "")
 
 
 def as_page(validation: Validation, where: str) -> str:

@@ -1,8 +1,8 @@
 """The table of a retraining: production's customers whose outcome is known, behind those of the table before."""
 
 import logging
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from churn.schema import Schema, as_text
 from churn.table import as_texts as as_cells
-from churn.table import typed
+from churn.table import cell_of, typed
 from monitoring.check.realised import selection
 from monitoring.check.snapshot import read_customers
 from monitoring.frames import read_sent
@@ -80,15 +80,29 @@ def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> p
     for name, churned in zip(sent, answers.get("churned", ()), strict=True):
         customer, features = sent[name]
         ids.append(as_text(customer or name))
-        row: dict[str, Any] = {column.name: features.get(column.name) for column in schema.columns}
-        row[schema.target.name] = bool(churned)
+        row: dict[str, Any] = {}
+        described = described_at(features, schema, name)
+        for column in schema.columns:
+            value = features.get(column.name)
+            if value is not None and schema.as_of and column.type == "date":
+                # the table has one day for all rows: the date moves with it, so that the days between stay
+                value = (date.fromisoformat(value) + (schema.as_of - described.date())).isoformat()
+            row[column.name] = None if value is None else cell_of(value, column)
+        row[schema.target.name] = as_text(bool(churned))
         if schema.id:
             row[schema.id.name] = ids[-1]
         if schema.time:
-            row[schema.time.name] = time_of_id(name).isoformat()
-        rows.append({key: None if value is None else as_text(value) for key, value in row.items()})
+            of_time = schema.time.format
+            row[schema.time.name] = described.strftime(of_time) if of_time else described.isoformat()
+        rows.append(row)
     index = pd.MultiIndex.from_arrays([ids, list(sent)], names=["customer", "id"])
     return pd.DataFrame(rows, index, columns=[part.name for part in schema.parts], dtype="str")
+
+
+def described_at(features: Mapping[str, Any], schema: Schema, answer: str) -> datetime:
+    """The day that the request named, else the time of its answer."""
+    named = features.get(schema.moment) if schema.moment else None
+    return datetime.fromisoformat(named) if named else time_of_id(answer)
 
 
 def acceptable(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:

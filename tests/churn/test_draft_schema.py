@@ -44,7 +44,7 @@ def line(raw: pd.DataFrame, header: str) -> str:
 
 
 def checked(raw: pd.DataFrame, schema: Schema) -> Validation:
-    loaded = load(raw, schema, Path("t.csv"))
+    loaded, _ = load(raw, schema, Path("t.csv"))
     return validate(loaded, schema, max_null_share=1, min_class_share=0, max_outlier_share=1, leak_auc=1)
 
 

@@ -54,6 +54,44 @@ def test_a_share_of_missing_makes_a_column_nullable(tmp_path: Path) -> None:
     assert "max_missing above 0 contradicts nullable: false" in line
 
 
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("type: number, thousands: '.'", "decimal and thousands are both '.'"),
+        ("type: category, decimal: ','", "a category column takes no ['decimal']"),
+        ("type: number, max_levels: 5", "a number column takes no ['max_levels']"),
+        ("type: category, merge: {a: [b], c: [b]}", "merge: 'b' means two values"),
+        ("type: category, merge: {a: [b], b: [c]}", "merge: 'b' means two values"),
+        ("type: category, levels: [a], merge: {z: [b]}", "merge: 'z' is none of the levels ['a']"),
+        ("type: date, format: dd/mm/yyyy", "format 'dd/mm/yyyy' has no %; for 31/12/2024 it is '%d/%m/%Y'"),
+        ("type: date, min: 3", "a date column takes no ['min']"),
+    ],
+)
+def test_a_format_that_cannot_be_meant_is_refused(column: str, words: str, tmp_path: Path) -> None:
+    (line,) = mistakes(tmp_path, f"{SCHEMA}  - {{name: mine, {column}}}\nas_of: 2024-12-31")
+    assert line.endswith(words)
+
+
+def test_dates_need_a_day_to_count_from(tmp_path: Path) -> None:
+    dated = SCHEMA + "  - {name: joined, type: date}\n"
+    (line,) = mistakes(tmp_path, dated)
+    assert "the date column 'joined' is counted in days before a row's time" in line
+    assert read(tmp_path, dated + "as_of: 2024-12-31").moment == "as_of"
+    assert read(tmp_path, dated + "as_of: '2024-12-31'").as_of == read(tmp_path, dated + "as_of: 2024-12-31").as_of
+    assert read(tmp_path, dated + "time: {name: day}").moment == "day"
+    assert read(tmp_path, SCHEMA).moment is None
+    (line,) = mistakes(tmp_path, dated + "as_of: soon")
+    assert "as_of" in line
+
+
+def test_leaving_out_says_which_rows_and_why(tmp_path: Path) -> None:
+    (line,) = mistakes(tmp_path, SCHEMA + "leave_out: [{source: Churn, why: no outcome}]")
+    assert "leave_out[0] (Churn): says not which rows; give values, above or below" in line
+    assert read(tmp_path, SCHEMA + "leave_out: [{source: Churn, values: '', why: none yet}]").leave_out[0].values == (
+        "",
+    )
+
+
 @pytest.mark.parametrize("file", sorted(Path("schemas").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_schemas_of_the_house_are_read(file: Path) -> None:
     assert read_schema(file).columns

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from churn.schema import Column, Schema
 from churn.script import InputError
-from churn.table import as_texts, customers, moments, named, typed
+from churn.table import as_texts, cell_of, customers, left_out, moments, named, typed
 
 NUMBER = Column(name="tenure", type="number")
 SENIOR = Column(name="senior", type="boolean", positive=("1",), negative=("0", "no"))
@@ -162,3 +162,147 @@ def test_customers_have_the_schema_s_columns_in_its_types_and_no_other() -> None
     assert table["contract"].isna().all()
     assert table.loc[0, "customer_id"] == "7"
     assert np.array_equal(table["churned"].to_numpy(bool), [False])
+
+
+# numbers and dates as people write them
+
+
+@pytest.mark.parametrize(
+    ("knobs", "text", "number"),
+    [
+        ({"decimal": ","}, "12,5", 12.5),
+        ({"decimal": ","}, "-0,25", -0.25),
+        ({"decimal": ","}, ",5", 0.5),
+        ({"decimal": ","}, "1e3", 1000.0),
+        ({"decimal": ","}, "12.5", None),  # of another format: refused, never read as another number
+        ({"decimal": ",", "thousands": "."}, "1.234.567,89", 1234567.89),
+        ({"decimal": ",", "thousands": "."}, "1234,5", 1234.5),
+        ({"decimal": ",", "thousands": "."}, "1.23", None),
+        ({"thousands": ","}, "1,234.50", 1234.5),
+        ({"thousands": ","}, "1,23", None),
+        ({"thousands": ","}, "12345,678", None),
+        ({"thousands": " "}, "1 234", 1234.0),
+        ({"thousands": " "}, "1\u202f234", 1234.0),  # the narrow space of French
+        ({"thousands": "'"}, "1'234.5", 1234.5),
+        ({"strip": ["$"], "thousands": ","}, "$1,234.50", 1234.5),
+        ({"strip": ["$"]}, "-$5", -5.0),
+        ({"strip": ["%"]}, "12 %", 12.0),
+        ({"strip": ["month", "months"]}, "5 months", 5.0),
+        ({"strip": ["+"]}, "10+", 10.0),
+        ({"strip": ["€", "EUR"], "decimal": ","}, "EUR 7,5", 7.5),
+        ({"strip": ["$"]}, "5 months", None),
+        ({"merge": {"46": ["forty six", "Forty-six"]}}, "forty six", 46.0),
+        ({"merge": {"0,5": ["half"]}, "decimal": ","}, "half", 0.5),
+        ({}, "1,5", None),
+    ],
+)
+def test_a_number_is_read_as_its_column_says_or_not_at_all(
+    knobs: dict[str, Any], text: str, number: float | None
+) -> None:
+    values, broken = typed(cells_of(text, None), Column(name="any", type="number", **knobs))
+    assert told(values) == [number, None]
+    assert broken.tolist() == [number is None, False]
+
+
+@given(st.decimals(-(10**9), 10**9, places=2))
+def test_the_same_number_in_any_format_is_the_same_float(number: Any) -> None:
+    plain = f"{number:.2f}"
+    german = f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
+    column = Column(name="any", type="number", decimal=",", thousands=".", strip=("€",))
+    expected = typed(cells_of(plain), NUMBER)[0].tolist()
+    assert typed(cells_of(german, f"{german} €"), column)[0].tolist() == expected * 2
+
+
+def test_a_level_is_what_its_words_are_merged_to() -> None:
+    column = Column(name="device", type="category", merge={"Mobile Phone": ["Phone", "Mobile phone"]})
+    values, broken = typed(cells_of("Phone", "Mobile phone", "Mobile Phone", "Tablet", None), column)
+    assert told(values) == ["Mobile Phone"] * 3 + ["Tablet", None]
+    assert not broken.any()
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (None, "2020-12-31"),
+        ("%d/%m/%Y", "31/12/2020"),
+        ("%m/%d/%Y", "12/31/2020"),
+        ("%d-%m-%y", "31-12-20"),
+        ("%d %b %Y", "31 Dec 2020"),
+    ],
+)
+def test_a_date_in_its_format_is_a_day_and_another_text_is_broken(form: str | None, text: str) -> None:
+    values, broken = typed(cells_of(text, "soon", None), Column(name="joined", type="date", format=form))
+    assert values.dt.strftime("%Y-%m-%d").tolist()[0] == "2020-12-31"
+    assert broken.tolist() == [False, True, False]
+
+
+DATED: dict[str, Any] = {
+    "target": {"name": "churned", "positive": "Yes", "negative": "No"},
+    "columns": [{"name": "joined", "type": "date", "format": "%d/%m/%Y", "nullable": True}],
+}
+
+
+def test_dates_become_days_before_the_row_s_time_or_before_the_table_s_day() -> None:
+    table = pd.DataFrame(
+        {"joined": ["01/03/2024", None, "01/06/2024"], "day": ["2024-03-31 18:00", *["2024-05-01"] * 2]}
+    )
+    timed = Schema.model_validate(DATED | {"time": {"name": "day"}})
+    assert told(customers(table.astype("str"), timed)["joined"]) == [30.0, None, -31.0]
+    fixed = Schema.model_validate(DATED | {"as_of": "2024-07-01"})
+    assert told(customers(table[["joined"]].astype("str"), fixed)["joined"]) == [122.0, None, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (Column(name="a", type="number", decimal=",", thousands=".", strip=("€",)), 12345.75),
+        (Column(name="a", type="number"), 7.0),
+        (Column(name="a", type="date", format="%d.%m.%y"), "2024-02-29"),
+        (Column(name="a", type="date"), "2024-02-29"),
+        (Column(name="a", type="category"), "x, y"),
+        (Column(name="a", type="boolean"), True),
+    ],
+    ids=str,
+)
+def test_a_value_written_into_a_table_is_read_back(column: Column, value: Any) -> None:
+    (found,) = typed(cells_of(cell_of(value, column)), column)[0].tolist()
+    assert (found.date().isoformat() if column.type == "date" else found) == value
+
+
+# rows that are left out
+
+
+def leaving_out(*rules: dict[str, Any]) -> Schema:
+    columns = [{"name": "age", "source": "Age", "type": "number", "decimal": ","}]
+    target = {"name": "churned", "source": "Churn", "positive": "Yes", "negative": "No"}
+    return Schema.model_validate({"target": target, "missing": ["NA"], "columns": columns, "leave_out": rules})
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        ({"source": "Churn", "values": ["Joined"]}, [1]),
+        ({"source": "Churn", "values": ["", "Joined"]}, [1, 2]),
+        ({"source": "churned", "values": "NA"}, [2]),
+        ({"source": "Age", "above": 120}, [3]),
+        ({"source": "Age", "below": 18.5}, [0, 1]),
+        ({"source": "Age", "below": 18.5, "above": 120, "values": ["30,5"]}, [0, 1, 2, 3]),
+        ({"source": "Region", "values": "test"}, [3]),
+    ],
+)
+def test_rows_are_left_out_by_value_by_bound_or_for_lack_of_one(rule: dict[str, Any], rows: list[int]) -> None:
+    schema = leaving_out(rule | {"why": "it says so"})
+    raw = pd.DataFrame(
+        {
+            "Churn": ["Yes", "Joined", "NA", "No", "No"], "Age": ["18", "18,4", "30,5", "121", None],
+            "Region": ["a", "b", "c", "test", "test 2"],
+        }
+    )  # fmt: skip
+    (found,) = left_out(named(raw, schema), schema).items()
+    assert (found[0], np.flatnonzero(found[1]).tolist()) == ("it says so", rows)
+
+
+def test_a_rule_for_a_column_that_is_not_there_is_refused() -> None:
+    schema = leaving_out({"source": "Regin", "values": "test", "why": "test entries"})
+    with pytest.raises(InputError, match=r"leave_out: the table has no column 'Regin' \(did you mean 'Region'\?\)"):
+        left_out(named(pd.DataFrame({"Region": ["a"], "Churn": ["Yes"]}), schema), schema)

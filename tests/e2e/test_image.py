@@ -132,7 +132,7 @@ def test_all_customers_of_the_real_table_get_what_the_offline_pipeline_says(
     schema = bundle.schema
     table = customers(named(read_table(TELCO, {}), schema), schema)[[column.name for column in schema.columns]]
     p = load_model(bundle.folder / PIPELINE).predict_proba(table)[:, 1]
-    status, _, answer = running.post("/predict/batch", {"customers": records(table)})
+    status, _, answer = running.post("/predict/batch", {"customers": records(table, schema)})
     assert (status, len(p)) == (200, 7043)
     found = [prediction["churn_probability"] for prediction in answer["predictions"]]
     np.testing.assert_allclose(found, p, rtol=0, atol=1e-6)

@@ -96,7 +96,7 @@ def test_the_graph_is_the_model_on_every_row(
 def test_calibration_is_part_of_the_graph(
     fitted: Callable[..., Pipeline], customers: dict[str, pd.DataFrame], schema: Schema, tmp_path: Path
 ) -> None:
-    rows = records(customers["test"])
+    rows = records(customers["test"], schema)
     plain = scorer_of(fitted("gradient_boosting"), schema, tmp_path).probabilities(rows)
     moved = scorer_of(fitted("gradient_boosting", 1.7, -0.4), schema, tmp_path).probabilities(rows)
     np.testing.assert_allclose(np.log(moved / (1 - moved)), 1.7 * np.log(plain / (1 - plain)) - 0.4, atol=1e-9)
@@ -107,7 +107,7 @@ def test_another_model_s_graph_is_refused_with_source_and_row(
 ) -> None:
     scorer, model = scorer_of(fitted("random_forest"), schema, tmp_path), fitted("gradient_boosting")
     rows = customers["test"]
-    gaps = np.abs(scorer.probabilities(records(rows)) - model.predict_proba(rows)[:, 1])
+    gaps = np.abs(scorer.probabilities(records(rows, schema)) - model.predict_proba(rows)[:, 1])
     with pytest.raises(InputError) as error:
         prove(scorer, model, {"test": rows})
     assert str(error.value) == (
@@ -182,14 +182,14 @@ def test_golden_customers_spread_from_the_lowest_to_the_highest_risk(customers: 
 def test_a_golden_customer_whom_the_service_would_refuse_stops_the_release(
     column: str, value: Any, words: str, customers: dict[str, pd.DataFrame], schema: Schema
 ) -> None:
-    golden = records(customers["test"].head(3))
+    golden = records(customers["test"].head(3), schema)
     check_requests(golden, schema)
     golden[1][column] = value
     with pytest.raises(InputError, match=re.escape(f"golden customer 2: the service would refuse {words}")):
         check_requests(golden, schema)
 
 
-def test_a_record_has_true_false_and_null() -> None:
+def test_a_record_has_true_false_and_null(schema: Schema) -> None:
     table = pd.DataFrame(
         {
             "partner": pd.array([True, None], "boolean"),
@@ -197,11 +197,11 @@ def test_a_record_has_true_false_and_null() -> None:
             "contract": pd.Series(["One year", None], dtype="str"),
         }
     )
-    assert records(table) == [
+    assert records(table, schema) == [
         {"partner": True, "tenure": None, "contract": "One year"},
         {"partner": None, "tenure": 2.0, "contract": None},
     ]
-    assert json.dumps(records(table)[0]) == '{"partner": true, "tenure": null, "contract": "One year"}'
+    assert json.dumps(records(table, schema)[0]) == '{"partner": true, "tenure": null, "contract": "One year"}'
 
 
 # the bundle
@@ -228,7 +228,7 @@ def test_the_bundle_holds_what_the_contract_says(released: Path, project: Path) 
 def test_the_holdout_is_the_test_customers_and_what_became_of_them(released: Path, project: Path) -> None:
     bundle, test = release.open_release(released), pd.read_parquet(project / "data/test.parquet")
     names = [column.name for column in bundle.schema.columns]
-    expected = zip(records(test[names]), test["churned"].astype(bool), strict=True)
+    expected = zip(records(test[names], bundle.schema), test["churned"].astype(bool), strict=True)
     assert bundle.holdout() == [{"customer": customer, "churned": churned} for customer, churned in expected]
 
 

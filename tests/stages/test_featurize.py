@@ -54,15 +54,14 @@ def test_it_is_what_the_release_s_pipeline_makes_of_the_same_customers() -> None
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd.DataFrame]:
     """What main() writes of three customers with these ids."""
 
-    def write(*ids: str) -> pd.DataFrame:
+    def write(*ids: str, **columns: list[int]) -> pd.DataFrame:
         monkeypatch.chdir(tmp_path)
         params: dict[str, Any] = {"data": {"schema": "my.yaml"}, "featurize": {"features": ["tenure_log"]}}
         Path("params.yaml").write_text(json.dumps(params))
         Path("my.yaml").write_text(json.dumps(SCHEMA))
         churned = pd.array([True, False, True], "boolean")
-        pd.DataFrame(
-            {"customer_id": ids, TARGET: churned, "tenure": [1.0, 2.0, 3.0], "contract": ["a", None, "b"]}
-        ).to_parquet("train.parquet")
+        customers = {"customer_id": ids, TARGET: churned, "tenure": [1.0, 2.0, 3.0], "contract": ["a", None, "b"]}
+        pd.DataFrame(customers | columns).to_parquet("train.parquet")
         main(Path("train.parquet"), Path("inputs.parquet"))
         return pd.read_parquet("inputs.parquet")
 
@@ -76,7 +75,13 @@ def test_the_outcome_stands_before_the_inputs_and_the_id_nowhere(written: Callab
     assert made["contract"].tolist() == ["a", "missing", "b"]
 
 
+def test_the_limits_of_levels_come_along(written: Callable[..., pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert written("A", "B", "C").attrs == {"max_levels": {}}
+    monkeypatch.setitem(SCHEMA["columns"][1], "max_levels", 7)  # type: ignore[index]
+    assert written("A", "B", "C").attrs == {"max_levels": {"contract": 7}}
+
+
 def test_a_customer_with_several_rows_is_numbered(written: Callable[..., pd.DataFrame]) -> None:
-    made = written("A", "B", "A")
+    made = written("A", "B", "A", **{CUSTOMER: [0, 1, 0]})
     assert list(made)[:2] == [TARGET, CUSTOMER]
     assert made[CUSTOMER].tolist() == [0, 1, 0]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from churn.schema import TARGET, Schema
+from churn.schema import CUSTOMER, TARGET, Schema
 from churn.script import InputError
 from stages.preprocess import main, preprocess
 
@@ -46,6 +46,80 @@ def dated(n: int = 60, a_day: int = 5, seed: int = 0) -> pd.DataFrame:
     return texts(n, snapshot_date=np.random.default_rng(seed).permutation(days))
 
 
+# what belongs together
+
+
+def sides(train: pd.DataFrame, test: pd.DataFrame, column: str) -> tuple[set[Any], set[Any]]:
+    return set(train[column]), set(test[column])
+
+
+def several_rows(customers: int = 40, rows: int = 6) -> pd.DataFrame:
+    n = customers * rows
+    ids = [f"C{i % customers:03}" for i in range(n)]
+    return texts(n).assign(customer_id=ids, left=["Yes" if int(name[1:]) % 3 == 0 else "No" for name in ids])
+
+
+def test_rows_of_one_customer_stay_on_one_side_and_are_numbered_for_the_folds() -> None:
+    repeating = Schema.model_validate(PLAIN | {"id": {"name": "customer_id", "repeats": True}})
+    train, test, _ = preprocess(several_rows(), repeating, **KNOBS)
+    one, other = sides(train, test, "customer_id")
+    assert not one & other
+    assert (len(train), len(test)) == (6 * 32, 6 * 8)
+    assert train.groupby("customer_id")[CUSTOMER].nunique().eq(1).all()
+    assert train[CUSTOMER].nunique() == 32
+    assert CUSTOMER not in test
+    # stratified by customer
+    assert test.groupby("customer_id")[TARGET].first().mean() == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_copies_apart_from_the_id_stay_on_one_side() -> None:
+    n = 120
+    charges = {"name": "charges", "type": "number"}
+    wider = Schema.model_validate(PLAIN | {"columns": [*PLAIN["columns"], charges]})
+    twins = pd.concat([texts(n, charges=[f"{i * 7.3:.2f}" for i in range(n)])] * 2, ignore_index=True)
+    twins = twins.assign(customer_id=[f"C{i:03}" for i in range(2 * n)])
+    train, test, _ = preprocess(twins, wider, **KNOBS)
+    one, other = sides(train, test, "tenure")
+    assert not one & other
+    assert len(one) + len(other) == n
+    assert CUSTOMER in train
+
+
+def test_rows_that_are_equal_by_chance_are_customers_of_their_own() -> None:
+    n = 120
+    few = texts(n).assign(tenure=[str(i % 3) for i in range(n)])  # a dozen of kinds
+    train, test, _ = preprocess(few, SCHEMA, **KNOBS)
+    assert CUSTOMER not in train
+    assert (len(train), len(test)) == (96, 24)
+
+
+def test_by_time_a_customer_of_the_test_teaches_nothing_if_the_id_repeats() -> None:
+    repeating = Schema.model_validate(
+        PLAIN | {"time": {"name": "snapshot_date"}, "id": {"name": "customer_id", "repeats": True}}
+    )
+    table = several_rows().assign(snapshot_date=[f"2024-01-{1 + i // 30:02}" for i in range(240)])
+    table.loc[table["customer_id"] < "C020", "snapshot_date"] = "2024-01-01"  # they left early
+    train, test, dropped = preprocess(table, repeating, **KNOBS | {"split": "time"})
+    one, other = sides(train, test, "customer_id")
+    assert not one & other
+    assert train["snapshot_date"].max() < test["snapshot_date"].min()
+    assert dropped["rows_of_test_customers"] == 240 - len(train) - len(test) > 0
+    with pytest.raises(
+        InputError, match=r"preprocess.split 'time': of \d+ older rows most are of customers who have newer"
+    ):
+        preprocess(
+            several_rows()
+            .assign(snapshot_date=table["snapshot_date"].tolist()[::-1])
+            .assign(snapshot_date=[f"2024-01-{1 + i // 40:02}" for i in range(240)]),
+            repeating,
+            **KNOBS | {"split": "time"},
+        )
+    # auto draws customers
+    train, test, _ = preprocess(table, repeating, **KNOBS | {"split": "auto"})
+    assert not set(train["customer_id"]) & set(test["customer_id"])
+    assert train["snapshot_date"].max() == test["snapshot_date"].max()
+
+
 # what is kept
 
 
@@ -79,7 +153,7 @@ def test_a_row_that_differs_in_one_cell_is_no_copy() -> None:
 
 def test_leaks_and_unknown_columns_are_dropped_and_counted() -> None:
     train, test, dropped = preprocess(texts(reason="moved", colour="red", city="x"), SCHEMA, **KNOBS)
-    assert dropped == {"duplicate_rows": 0, "leak_columns": 1, "unknown_columns": 2}
+    assert dropped == {"duplicate_rows": 0, "rows_of_test_customers": 0, "leak_columns": 1, "unknown_columns": 2}
     assert not {"reason", "colour", "city"} & {*train, *test}
 
 
@@ -154,7 +228,8 @@ def test_the_files_hold_the_splits_and_the_counts(tmp_path: Path, monkeypatch: p
     assert len(pd.read_parquet("a/train.parquet")) == 48
     assert json.loads(Path("a/m.json").read_text()) == {
         "rows": 63, "train_rows": 48, "test_rows": 12,
-        "dropped_duplicate_rows": 3, "dropped_leak_columns": 0, "dropped_unknown_columns": 0,
+        "dropped_duplicate_rows": 3, "dropped_rows_of_test_customers": 0,
+        "dropped_leak_columns": 0, "dropped_unknown_columns": 0,
     }  # fmt: skip
     assert [path.read_bytes() for path in sorted(Path("a").iterdir())] == [
         path.read_bytes() for path in sorted(Path("b").iterdir())

@@ -99,7 +99,7 @@ BROKEN = [
     (9, "churned", None, f"are missing, e.g. in row 9; {FILL}"),
     (10, "customer_id", None, f"are missing, e.g. in row 10; {FILL}"),
     (31, "customer_id", "C2", "stand in an earlier row that differs, e.g. 'C2' in row 31; keep one row per customer"),
-    (12, "snapshot", "01.02.2024", "are no ISO 8601 dates, e.g. '01.02.2024' in row 12; correct the table"),
+    (12, "snapshot", "01.02.2024", "are no dates of ISO 8601, e.g. '01.02.2024' in row 12; say format in my.yaml"),
     (13, "snapshot", None, f"are missing, e.g. in row 13; {FILL}"),
 ]
 
@@ -411,6 +411,7 @@ def test_the_metrics_are_flat_and_in_a_stable_order() -> None:
         "average_null_share": 0.0,
         "duplicate_rows": 0,
         "duplicate_ids": 0,
+        "copies_but_for_id": 0,
         "target_rate": 0.333333,
     }
     assert list(json.loads(OUTS[1].read_text())) == ["is_valid", "errors", "warnings", "stats"]

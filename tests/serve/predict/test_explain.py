@@ -48,6 +48,7 @@ class Formula(Scorer):
         (folder / GOLDEN).write_bytes(b"\n".join(orjson.dumps({"customer": customer}) for customer in customers))
         self.release, self.formula = Release(folder, schema, card), formula
         self._is_level = {column.name: column.type == "category" for column in schema.columns}
+        self._dates, self._moment = schema.dates, schema.moment
 
     def score(self, columns: Columns) -> np.ndarray:
         return self.formula(columns)
