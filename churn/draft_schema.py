@@ -16,7 +16,8 @@ import yaml
 
 from churn.leakage import auc_alone
 from churn.params import closest
-from churn.read_table import Options, read_table, separator_hint
+from churn.read_hints import hint
+from churn.read_table import READERS, Options, read_table
 from churn.schema import LARGEST, MAX_TEXT, TARGET, Column, Target, as_text
 from churn.script import InputError, run
 from churn.table import as_texts, moments, typed, with_clean_headers
@@ -39,7 +40,7 @@ def draft(raw: pd.DataFrame, target: str) -> str:
     raw = with_clean_headers(raw)
     if target not in raw:
         near = closest(target, list(raw.columns))
-        raise InputError(f"the table has no column '{target}'{near}; {separator_hint(list(raw.columns))}")
+        raise InputError(f"the table has no column '{target}'{near}; it has {list(raw.columns)[:8]}")
     texts = pd.DataFrame({header: as_texts(raw[header], ()) for header in raw})
     markers, missing_remark = missing_markers(texts, target)
     texts = pd.DataFrame({header: as_texts(texts[header], markers) for header in texts})
@@ -252,12 +253,14 @@ def option(text: str) -> tuple[str, Any]:
         read = yaml.safe_load(value)
     except yaml.YAMLError:
         read = None
+    if value == "null":
+        return key, None
     return key, read if isinstance(read, int | float | list | dict) else value.replace("\\t", "\t")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m churn.draft_schema", description=__doc__)
-    parser.add_argument("table", type=Path, help="csv, csv.gz, csv.zip, parquet, xlsx or jsonl")
+    parser.add_argument("table", type=Path, help=", ".join(suffix[1:] for suffix in READERS))
     parser.add_argument("--target", required=True, help="the header of the column that tells who churned")
     parser.add_argument(
         "--options",
@@ -270,7 +273,11 @@ def main() -> None:
     )
     given = parser.parse_args()
     options: Options = dict(given.options)
-    text = draft(read_table(given.table, options), given.target)
+    raw = read_table(given.table, options)
+    if given.target not in (headers := list(with_clean_headers(raw).columns)):
+        way_out = closest(given.target, headers) or f"; {hint(given.table, options, headers, [given.target])}"
+        raise InputError(f"{given.table} has no column '{given.target}'{way_out}")
+    text = draft(raw, given.target)
     if options:
         text = f"# params.yaml needs data.options: {flow(options)}\n{text}"
     # not print: the draft is UTF-8 whatever the terminal speaks

@@ -1,9 +1,12 @@
 """Reading a table from a file by its suffix; what cannot be read is one line that says why and the way out."""
 
+import codecs
 import csv
 import gzip
+import json
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
@@ -32,46 +35,138 @@ def read_csv(path: Path, options: Options) -> Any:
             raise InputError(_undecodable(path, options, error)) from None
     if isinstance(frame, pd.DataFrame):
         _refuse_short_rows(path, options, frame)
+        frame = _with_headers_as_they_are(
+            frame, lambda: pd.read_csv(path, **options | {"header": None, "nrows": 1}), options
+        )
     # that a slower engine is taken is no matter
     if lost := [str(one.message) for one in warned if "Falling back to the 'python' engine" not in str(one.message)]:
         raise ValueError(lost[0])
     return frame
 
 
+def read_parquet(path: Path, options: Options) -> Any:
+    # nullable types: else whole numbers above 2^53 lose digits beside a missing one
+    frame = pd.read_parquet(path, **Options({"dtype_backend": "numpy_nullable"}) | options)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas keeps an id there
+        frame = frame.reset_index()
+    for header in frame:
+        if isinstance(frame[header].dtype, pd.CategoricalDtype):
+            frame[header] = frame[header].astype(frame[header].cat.categories.dtype)
+        if frame[header].dtype == object and isinstance(frame[header].dropna().head(1).squeeze(), bytes):
+            frame[header] = frame[header].str.decode("utf-8")
+    return flat(frame)
+
+
 def read_jsonl(path: Path, options: Options) -> Any:
-    # precise_float: else the last bits of long numbers are lost
-    exact = Options({"lines": True, "dtype": False, "convert_dates": False, "precise_float": True})
-    return pd.read_json(path, **exact | options)
+    with path.open(encoding=options.get("encoding", "utf-8-sig")) as lines:
+        return of_records(path, [_parsed(path, line, n) for n, line in enumerate(lines, 1) if line.strip()], options)
+
+
+def read_json(path: Path, options: Options) -> Any:
+    content = _parsed(path, path.read_text(encoding=options.get("encoding", "utf-8-sig")), 1)
+    for key in str(options["record_path"]).split(".") if "record_path" in options else ():
+        if not isinstance(content, dict) or key not in content:
+            raise InputError(f"{path}: data.options.record_path {options['record_path']!r} is not there")
+        content = content[key]
+    if isinstance(content, dict):
+        lists = [key for key, value in content.items() if isinstance(value, list)]
+        way_out = (
+            f"say where its rows are: data.options.record_path: {lists[0]}" if lists else "expected a list of them"
+        )
+        raise InputError(f"{path} is one object; {way_out}")
+    return of_records(path, content, {key: value for key, value in options.items() if key != "record_path"})
+
+
+def of_records(path: Path, rows: list[Any], options: Options) -> pd.DataFrame:
+    """Objects as rows, those inside them by dotted names: {"bill": {"spend": 1}} has the header bill.spend."""
+    if unknown := set(options) - {"encoding"}:
+        raise TypeError(f"unexpected keyword {sorted(unknown)[0]!r}")
+    if wrong := next((n for n, row in enumerate(rows, 1) if not isinstance(row, dict)), None):
+        raise InputError(
+            f"{path}: row {wrong} is {str(rows[wrong - 1])[:60]}, not an object with a key for each column"
+        )
+    # object: else pandas makes whole numbers beside a missing one to floats
+    return pd.DataFrame([dict(_dotted(row)) for row in rows], dtype=object)
+
+
+def _dotted(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns that hold objects become a column for each of their keys, by dotted names."""
+    parts = []
+    for header in frame:
+        cells = frame[header]
+        if cells.dtype == object and cells.map(lambda cell: isinstance(cell, dict)).any():
+            inside = [dict(_dotted(cell, f"{header}.")) if isinstance(cell, dict) else {} for cell in cells]
+            parts.append(pd.DataFrame(inside, cells.index, dtype=object))
+        else:
+            parts.append(cells)
+    return pd.concat(parts, axis=1)
+
+
+def _parsed(path: Path, text: str, line: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is no JSON: {error.msg} in line {line + error.lineno - 1}") from None
 
 
 def read_xlsx(path: Path, options: Options) -> Any:
     if _start(path).startswith(OLE):
         raise InputError(f"{path} has a password or is of Excel before 2007; save it as .xlsx without a password")
     # the engine: else pandas chooses one by the content, which may not be installed
-    return pd.read_excel(path, **Options({"dtype": object, "keep_default_na": False, "engine": "openpyxl"}) | options)
+    options = Options({"dtype": object, "keep_default_na": False, "engine": "openpyxl"}) | options
+    frame = pd.read_excel(path, **options)
+    if isinstance(frame, pd.DataFrame):
+        _refuse_formulas(path, options, frame)
+        frame = _with_headers_as_they_are(
+            frame, lambda: pd.read_excel(path, **options | {"header": None, "nrows": 1}), options
+        )
+    return frame
 
 
 READERS: dict[str, Callable[[Path, Options], Any]] = {
     ".csv": read_csv,
     ".csv.gz": read_csv,
     ".csv.zip": read_csv,
-    ".parquet": lambda path, options: pd.read_parquet(path, **options),
+    ".tsv": lambda path, options: read_csv(path, Options({"sep": "\t"}) | options),
+    ".txt": lambda path, options: read_csv(path, Options({"sep": separator_of(path, options)}) | options),
+    ".parquet": read_parquet,
     ".xlsx": read_xlsx,
+    ".json": read_json,
     ".jsonl": read_jsonl,
 }
+SEPARATORS = (",", ";", "\t", "|")
+# of pandas' options, those that change nothing where every cell is read as text
+USELESS = ("decimal", "thousands", "true_values", "false_values", "float_precision")
 
 
 def read_table(path: Path, options: Options) -> pd.DataFrame:
     """The table in `path`, read by its suffix; what cannot be read as a table is an InputError that says why."""
     reader = next((reader for suffix, reader in READERS.items() if path.name.lower().endswith(suffix)), None)
+    if useless := [option for option in USELESS if option in options]:
+        raise InputError(
+            f"{path}: data.options.{useless[0]} would change nothing: cells are read as text; columns of the schema "
+            "take decimal, thousands, positive, negative"
+        )
     if reader is None:
         raise InputError(f"{path}: no reader for this suffix; there are readers for {list(READERS)}")
     if not path.is_file():
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; set data.path to a table")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; expected a header and one row per customer")
-    if path.suffix.lower() in {".csv", ".jsonl"} and "encoding" not in options and b"\0" in _start(path):
-        raise InputError(f"{path} is not text: it holds zero bytes; is it of another format than its suffix says?")
+    if path.suffix.lower() in {".csv", ".tsv", ".txt", ".json", ".jsonl"} and "encoding" not in options:
+        start = _start(path)
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{path} is not utf-8 but utf-16: set data.options.encoding to utf-16")
+        if b"\0" in start:
+            raise InputError(f"{path} is not text: it holds zero bytes; is it of another format than its suffix says?")
     given = f" with data.options {options}" if options else ""
     try:
         frame = reader(path, options)
@@ -89,10 +184,42 @@ def read_table(path: Path, options: Options) -> pd.DataFrame:
     return frame
 
 
-def separator_hint(headers: list[str]) -> str:
-    if len(headers) == 1 and (found := [s for s in (";", "\t", "|", ",") if s in headers[0]]):
-        return f"its only column is {headers[0][:60]!r}: set data.options.sep to {found[0]!r}"
-    return f"it has {headers[:8]}: check data.schema and data.options.header"
+def separator_of(path: Path, options: Options) -> str:
+    """The separator that stands most often in the first line."""
+    with path.open(encoding=options.get("encoding", "utf-8-sig"), errors="replace") as lines:
+        first = lines.readline()
+    return max(SEPARATORS, key=first.count)
+
+
+def _with_headers_as_they_are(
+    frame: pd.DataFrame, first_row: Callable[[], pd.DataFrame], options: Options
+) -> pd.DataFrame:
+    """pandas calls the second `tenure` tenure.1; here it keeps its name, and whoever cleans headers refuses it."""
+    headers = [str(header) for header in frame.columns]
+    mangled = [h for h in headers if (base := re.sub(r"\.\d+$", "", h)) != h and base in headers]
+    if not mangled or set(options) & {"header", "names", "skiprows", "usecols"}:
+        return frame
+    row = first_row().iloc[0].astype(str).str.strip().tolist()
+    return frame.set_axis(row, axis=1) if len(row) == len(headers) else frame
+
+
+def _refuse_formulas(path: Path, options: Options, frame: pd.DataFrame) -> None:
+    """A program that writes formulas without their values leaves cells that look empty."""
+    # keep_default_na: empty cells come as NaN or as ""
+    empty = [header for header in frame if frame[header].isin(["", None]).all() or frame[header].isna().all()]
+    if not empty:
+        return
+    from openpyxl import load_workbook  # a fifth of a second
+
+    sheet = options.get("sheet_name", 0)
+    book = load_workbook(path, read_only=True)
+    cells = book[sheet] if isinstance(sheet, str) else book.worksheets[sheet]
+    formula = next((cell for row in cells.iter_rows() for cell in row if cell.data_type == "f"), None)
+    if formula is not None:
+        raise InputError(
+            f"{path}: column {empty[0]!r} holds formulas without values, e.g. {str(formula.value)[:40]} in "
+            f"{formula.coordinate}; open the file in a spreadsheet program and save it, or save the sheet as .csv"
+        )
 
 
 def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,7 +26,8 @@ CUSTOMER = (
 
 def as_text(value: Any) -> str:
     """The text that a cell with `value` holds in a CSV file: 1, 1.0 and "1" are one, white space around is dropped."""
-    if isinstance(value, float) and value.is_integer():
+    # a warehouse's decimal(10, 2) of 1 is 1.00
+    if isinstance(value, float | Decimal) and value == value // 1:
         value = int(value)
     return str(value).strip()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from churn.params import read_params
-from churn.read_table import Options, read_table, separator_hint
+from churn.read_hints import hint
+from churn.read_table import Options, read_table
 from churn.schema import Schema, read_schema
 from churn.script import InputError, replacing, run, write_json
 from churn.table import left_out, named
@@ -15,14 +16,15 @@ from churn.table import left_out, named
 log = logging.getLogger("load")
 
 
-def load(raw: pd.DataFrame, schema: Schema, path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+def load(raw: pd.DataFrame, schema: Schema, path: Path, options: Options) -> tuple[pd.DataFrame, dict[str, int]]:
     """`raw` as texts under schema names, without the rows that the schema leaves out; and how many it does, by reason.
 
     A row with several reasons counts for the first. A table in which no column of the schema is found is refused.
     """
     table = named(raw, schema)
     if not any(part.name in table for part in schema.parts):
-        raise InputError(f"{path} has none of the schema's columns; {separator_hint(list(raw.columns))}")
+        sought = [header for part in schema.parts for header in part.headers]
+        raise InputError(f"{path} has none of the schema's columns; {hint(path, options, list(raw.columns), sought)}")
     counts, kept = {}, pd.Series(True, table.index)
     for why, rows in left_out(table, schema).items():
         counts[why] = int((rows & kept).sum())
@@ -38,7 +40,7 @@ def main(table: Path = Path("data/loaded.parquet"), metrics: Path = Path("metric
 
     path, schema, options = data(**read_params("data", data))
     raw = read_table(path, options)
-    loaded, counts = load(raw, read_schema(schema), path)
+    loaded, counts = load(raw, read_schema(schema), path, options)
     with replacing(table) as temporary:
         loaded.to_parquet(temporary, index=False)
     slugs = {f"left_out_{re.sub(r'[^a-z0-9]+', '_', why.lower()).strip('_')}": count for why, count in counts.items()}

@@ -44,7 +44,7 @@ def line(raw: pd.DataFrame, header: str) -> str:
 
 
 def checked(raw: pd.DataFrame, schema: Schema) -> Validation:
-    loaded, _ = load(raw, schema, Path("t.csv"))
+    loaded, _ = load(raw, schema, Path("t.csv"), {})
     return validate(loaded, schema, max_null_share=1, min_class_share=0, max_outlier_share=1, leak_auc=1)
 
 
@@ -165,11 +165,6 @@ def test_a_target_that_is_none_is_refused(values: list[str]) -> None:
 def test_a_target_that_is_not_there_is_named_with_the_one_that_was_meant() -> None:
     with pytest.raises(InputError, match=r"no column 'Chrn' \(did you mean 'Churn'\?\); it has \['Churn', 'Months'\]"):
         draft(table(), "Chrn")
-
-
-def test_a_table_read_with_the_wrong_separator_is_told() -> None:
-    with pytest.raises(InputError, match=r"set data\.options\.sep to ';'"):
-        draft(pd.DataFrame({"Churn;Months": ["Yes;1"]}), "Churn")
 
 
 def test_a_table_without_features_is_refused() -> None:

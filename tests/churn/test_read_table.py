@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.read_table import OLE, READERS, read_table, separator_hint
+from churn.read_table import OLE, READERS, read_table
 from churn.script import InputError
-from churn.table import as_texts
+from churn.table import as_texts, with_clean_headers
 
 ROWS = [["7590-VHVEG", "1", "29.85", "No"], ["5575-GNVDE", "34", "1889.5", "Yes"], ["0012", "", "0.1", "No"]]
 HEADER = ["customerID", "tenure", "charges", "Churn"]
@@ -50,8 +50,11 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     ".csv": as_csv,
     ".csv.gz": as_gz,
     ".csv.zip": as_zip,
+    ".tsv": lambda path: path.write_text(CSV.replace(",", "\t")) and None,
+    ".txt": lambda path: path.write_text(CSV.replace(",", "|")) and None,
     ".parquet": lambda path: FRAME.to_parquet(path),
     ".xlsx": lambda path: FRAME.to_excel(path, index=False),
+    ".json": lambda path: FRAME.to_json(path, orient="records"),
     ".jsonl": as_jsonl,
 }
 
@@ -218,9 +221,131 @@ def test_a_cell_longer_than_the_csv_module_reads_is_no_traceback(tmp_path: Path)
     assert "field larger than field limit" in refused(tmp_path, f"a,b\n{'x' * 200_000},1\n")
 
 
-def test_the_separator_is_guessed_from_an_only_header() -> None:
-    assert separator_hint(["a;b;c"]) == "its only column is 'a;b;c': set data.options.sep to ';'"
-    assert separator_hint(["a", "b"]) == "it has ['a', 'b']: check data.schema and data.options.header"
+@pytest.mark.parametrize("option", ["decimal", "thousands", "true_values", "false_values", "float_precision"])
+def test_an_option_that_would_change_nothing_is_refused(tmp_path: Path, option: str) -> None:
+    line = refused(tmp_path, CSV, options={option: ","})
+    assert line.startswith(f"t.csv: data.options.{option} would change nothing: cells are read as text; columns of the")
+
+
+def test_a_header_that_stands_twice_keeps_its_name_and_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,tenure,tenure\n1,2,3\n")
+    FRAME.set_axis(["id", "tenure", "tenure", "churn"], axis=1).to_excel(tmp_path / "t.xlsx", index=False)
+    for name in ("t.csv", "t.xlsx"):
+        with pytest.raises(InputError, match="the table has the header 'tenure' twice; drop one"):
+            with_clean_headers(read_table(tmp_path / name, {}))
+    # a header that only looks like pandas' own
+    (tmp_path / "t.csv").write_text("id,tenure.1,tenure\n1,2,3\n")
+    assert list(read_table(tmp_path / "t.csv", {})) == ["id", "tenure.1", "tenure"]
+
+
+def test_a_bom_of_utf_16_names_the_encoding(tmp_path: Path) -> None:
+    line = refused(tmp_path, CSV.encode("utf-16"))
+    assert line == "t.csv is not utf-8 but utf-16: set data.options.encoding to utf-16"
+
+
+# JSON
+
+NESTED = '{"id": "1", "bill": {"spend": 12.5, "by": {"card": true}}, "tags": ["a"]}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("t.jsonl", f"{NESTED}\n\n{NESTED}\n", {}),
+        ("t.json", f"[{NESTED}, {NESTED}]", {}),
+        ("t.json", f'{{"data": [{NESTED}, {NESTED}], "pages": 1}}', {"record_path": "data"}),
+        ("t.jsonl", f"\ufeff{NESTED}\n{NESTED}", {}),
+    ],
+)
+def test_objects_inside_objects_become_columns_by_dotted_names(
+    tmp_path: Path, name: str, content: str, options: dict[str, Any]
+) -> None:
+    (tmp_path / name).write_text(content)
+    frame = read_table(tmp_path / name, options)
+    assert set(frame) == {"id", "bill.spend", "bill.by.card", "tags"}
+    assert frame["bill.spend"].tolist() == [12.5, 12.5]
+    assert frame["bill.by.card"].tolist() == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.jsonl", '{"a": 1}\n{"a": }\n', "t.jsonl is no JSON: Expecting value in line 2"),
+        ("t.json", '[{"a": 1},\n {"a": ]', "t.json is no JSON: Expecting value in line 2"),
+        ("t.jsonl", '{"a": 1}\n[1, 2]\n', "t.jsonl: row 2 is [1, 2], not an object with a key for each column"),
+        (
+            "t.json",
+            '{"data": [{"a": 1}]}',
+            "t.json is one object; say where its rows are: data.options.record_path: data",
+        ),
+        ("t.json", '{"a": 1}', "t.json is one object; expected a list of them"),
+    ],
+)
+def test_json_that_is_no_table_is_told(tmp_path: Path, name: str, content: str, words: str) -> None:
+    assert refused(tmp_path, content, name) == words
+
+
+LONG = 2**53 + 1
+
+
+def test_whole_numbers_keep_all_digits_beside_missing_ones(tmp_path: Path) -> None:
+    pd.DataFrame({"n": pd.array([LONG, None], "Int64")}).to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.jsonl").write_text(f'{{"n": {LONG}}}\n{{"n": null}}\n')
+    (tmp_path / "t.csv").write_text(f"n,m\n{LONG},1\n,2\n")
+    for name in ("t.parquet", "t.jsonl", "t.csv"):
+        cells = as_texts(read_table(tmp_path / name, {})["n"], ())
+        assert cells[0] == str(LONG)
+        assert cells.isna().tolist() == [False, True]
+
+
+# Parquet of warehouses
+
+
+def test_parquet_of_any_kind_has_the_cells_it_shows(tmp_path: Path) -> None:
+    from decimal import Decimal
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        "levels": pa.array(["a", "b", None]).dictionary_encode(),
+        "bytes": pa.array([b"\xc3\xa4", None, b"x"], pa.binary()),
+        "flag": pa.array([Decimal("1.0"), Decimal("0.0"), None], pa.decimal128(3, 1)),
+        "money": pa.array([Decimal("1.50"), Decimal("2.25"), None], pa.decimal128(9, 2)),
+        "bill": pa.array([{"spend": 1.5}, {"spend": 2.0}, None]),
+        "is_new": pa.array([True, False, None]),
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    frame = read_table(tmp_path / "t.parquet", {})
+    cells = {header: as_texts(frame[header], ()).fillna("-").tolist() for header in frame}
+    assert cells == {
+        "levels": ["a", "b", "-"], "bytes": ["ä", "-", "x"], "flag": ["1", "0", "-"], "money": ["1.50", "2.25", "-"],
+        "bill.spend": ["1.5", "2", "-"], "is_new": ["True", "False", "-"],
+    }  # fmt: skip
+
+
+def test_an_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"tenure": [1, 2]}, index=pd.Index(["a", "b"], name="customer"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(tmp_path / "t.parquet", {})) == ["customer", "tenure"]
+    frame.reset_index(drop=True).to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(tmp_path / "t.parquet", {})) == ["tenure"]
+
+
+# workbooks
+
+
+def test_formulas_without_values_are_told_from_empty_cells(tmp_path: Path) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for row in (["id", "sum", "note"], ["1", "=1+1", None], ["2", "=1+2", None]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    with pytest.raises(
+        InputError, match=r"column 'sum' holds formulas without values, e.g. =1\+1 in B2; open the file in"
+    ):
+        read_table(tmp_path / "t.xlsx", {})
 
 
 def test_a_workbook_with_a_password_is_told_from_a_broken_one(tmp_path: Path) -> None:
