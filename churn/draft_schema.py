@@ -8,34 +8,30 @@ import math
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from churn.leakage import auc_alone
+from churn.draft_columns import FEW, ID_NAME, LEVELS, NO, YES, draft_column, is_row_number, looks_like_id, one_or_all
+from churn.formats import newest, number_format
 from churn.params import closest
 from churn.read_hints import hint
 from churn.read_table import READERS, Options, read_table
-from churn.schema import LARGEST, MAX_TEXT, TARGET, Column, Target, as_text
+from churn.schema import TARGET, Target
 from churn.script import InputError, run
-from churn.table import as_texts, moments, typed, with_clean_headers
+from churn.table import are_copies, as_texts, typed, with_clean_headers
 
-YES = {"yes", "y", "true", "t", "1", "1.0", "on"}
-NO = {"no", "n", "false", "f", "0", "0.0", "off"}
-LEFT = YES | {"churn", "churned", "left", "exited", "lost", "cancelled", "canceled", "closed", "attrited customer"}
+LEFT = {"churn", "churned", "left", "exited", "lost", "cancelled", "canceled", "closed", "gone", "attrited customer"}
+STAYED = {"stayed", "stay", "active", "existing", "existing customer", "retained", "current", "loyal", "renewed"}
+LEFT_NAME = re.compile(r"churn|exit|left|leav|attrit|cancel|lost|clos|terminat|default|quit")
+STAYED_NAME = re.compile(r"subscri|active|retain|stay|renew|loyal|member|customer_?status")
 MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "missing", "unknown"}
-ID_NAME = re.compile(r"(^|_)(id|ids|uuid|guid|key|code|phone|email|account|msisdn|iban)(_|$)|_(number|num|no|nr)$")
-LATE_NAME = re.compile(r"(^|_)(reason|score|churn|cancel|exit|left|leaving|terminat|end|closed|clv|cltv|retention)")
-FEW = 10  # whole numbers with no more distinct values may be categories
-LEVELS = 30  # more are not listed but learned
-NEAR_UNIQUE = 0.5  # distinct values per row above which texts name customers rather than group them
-LEAK_AUC = 0.95
-CODE = r"[+-]?0\d"  # leading zeros would be lost in a number
 
 
-def draft(raw: pd.DataFrame, target: str) -> str:
+def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
     """The schema file for `raw` (n >= 1 rows); `target` is the header of the column that tells who churned."""
     raw = with_clean_headers(raw)
     if target not in raw:
@@ -47,15 +43,22 @@ def draft(raw: pd.DataFrame, target: str) -> str:
     headers = [str(header) for header in texts]
     names = snake_names(headers, target)
 
-    outcome, outcome_remark = draft_target(texts[target], names[target])
-    churned = typed(texts[target], Target(**outcome))[0].astype("Float64")
+    outcome, left_out, outcome_remark = draft_target(texts[target], names[target])
+    churned = typed(texts[target].where(~texts[target].isin(left_out)), Target(**outcome))[0].astype("Float64")
     once = texts.drop_duplicates()
-    ids = [header for header in headers if header != target and is_id(once[header], names[header])]
+    others = [header for header in headers if header != target and not is_row_number(texts[header])]
+    ids = [header for header in others if looks_like_id(once[header], names[header])]
+    repeated = [] if ids else [header for header in others if names_several_rows(once[header], names[header])][:1]
     lines: dict[str, list[str]] = {"drop": [], "columns": []}
+    dates: dict[str, str | None] = {}
     for header in headers:
-        if header not in (target, *ids):
-            entry, remark = draft_column(texts[header], names[header], churned)
-            lines["drop" if "why" in entry else "columns"].append(f"  - {flow(entry)}{comment(remark)}")
+        if header not in (target, *ids, *repeated):
+            column = draft_column(texts[header], names[header], churned)
+            if column.entry.get("type") == "date":
+                dates[header] = column.entry.get("format")
+            lines["drop" if "why" in column.entry else "columns"].append(
+                f"  - {flow(column.entry)}{comment(column.remark)}"
+            )
     for header in ids[1:]:
         entry = {"source": header, "why": "distinct in every row, like an id"}
         lines["drop"].append(f"  - {flow(entry)}{comment('decide: is this the id?')}")
@@ -63,20 +66,92 @@ def draft(raw: pd.DataFrame, target: str) -> str:
         raise InputError(f"none of the columns {headers[:8]} could be a feature; is the table read as it should be?")
     id_lines = [
         f"id: {flow({'name': names[h], 'source': h})}{comment('decide: distinct in every row')}" for h in ids[:1]
+    ] + [
+        f"id: {flow({'name': names[h], 'source': h, 'repeats': True})}{comment('decide: several rows per customer?')}"
+        for h in repeated
     ]
+    day = newest(texts, dates)
     return "\n".join(
         [
             f"# Drafted from a table of {len(texts)} rows and {len(headers)} columns. Go through the marks `decide:`,",
-            "# then remove them. docs/own_table.md says what each key means.",
+            "# then remove them; docs/own_table.md says what each key means. What an offer costs and brings stands in",
+            "# params.yaml under profit, by default for a telecom operator: state your own.",
+            *(f"# decide: {note}" for note in (*notes, *copies_note(once.drop(columns=[*ids, *repeated])))),
             *id_lines,
             f"target: {flow(outcome)}{comment(outcome_remark)}",
+            *([f'as_of: "{day or "2000-01-01"}"{comment(AS_OF_REMARK)}'] if dates else []),
             f"missing: {flow(['', *markers])}{comment(missing_remark)}",
+            *leave_out_lines(target, left_out, bool(texts[target].isna().any())),
             *(["drop:", *lines["drop"]] if lines["drop"] else []),
             "columns:",
             *lines["columns"],
             "",
         ]
     )
+
+
+AS_OF_REMARK = "decide: the day that the table describes? this is the newest date in it"
+
+
+def copies_note(once: pd.DataFrame) -> list[str]:
+    copies = int(once.duplicated().sum())
+    if not copies or not are_copies(once):
+        return []
+    return [
+        f"{copies} of {len(once)} rows repeat an earlier one in every column but the id: one customer under two ids?"
+    ]
+
+
+def leave_out_lines(target: str, values: list[str], is_blank: bool) -> list[str]:
+    blank = [f"  - {flow({'source': target, 'values': '', 'why': 'no outcome'})}"] * is_blank
+    others = [
+        f"  - {flow({'source': target, 'values': value, 'why': f'outcome {value}'})}  # decide: neither of both?"
+        for value in values
+    ]
+    return ["leave_out:", *blank, *others] if blank or others else []
+
+
+def names_several_rows(cells: pd.Series, name: str) -> bool:
+    """Called like an id, complete, of many values, most of them in several rows."""
+    counts = cells.value_counts()
+    return bool(ID_NAME.search(name)) and cells.notna().all() and len(counts) > LEVELS / 2 and (counts > 1).mean() > 0.5
+
+
+def draft_target(cells: pd.Series, name: str) -> tuple[dict[str, Any], list[str], str]:
+    """The entry, the values that are neither left nor stayed, and the question with both shares."""
+    counts = {str(value): int(count) for value, count in cells.value_counts().items()}
+    if not 2 <= len(counts) <= FEW:
+        raise InputError(
+            f"column '{cells.name}' has {len(counts)} distinct values, e.g. {list(counts)[:3]}; a target needs one for "
+            "customers who left and one or a few for those who stayed"
+        )
+    positive, negative, neither = sides(counts, name, str(cells.name))
+    shares = {value: f"{value!r} ({count / len(cells):.1%})" for value, count in counts.items()}
+    left, stayed = (" or ".join(shares[value] for value in side) for side in (positive, negative))
+    blank = f"; {cells.isna().sum()} rows without outcome are left out" if cells.isna().any() else ""
+    entry = {"name": name, "source": cells.name, "positive": one_or_all(positive), "negative": one_or_all(negative)}
+    return entry, neither, f"decide: did {left} leave, and {stayed} stay?{blank}"
+
+
+def sides(counts: dict[str, int], name: str, header: str) -> tuple[list[str], list[str], list[str]]:
+    """Who left, who stayed, and neither: by the values' words; yes and no by the header; else the rarest value left."""
+    left = sorted(value for value in counts if value.casefold() in LEFT)
+    stayed = sorted(value for value in counts if value.casefold() in STAYED)
+    if not left and not stayed:
+        yes = sorted(value for value in counts if value.casefold() in YES)
+        no = sorted(value for value in counts if value.casefold() in NO)
+        words = f"{name} {header}".casefold()
+        says_stayed = STAYED_NAME.search(words) and not LEFT_NAME.search(header.casefold())
+        left, stayed = (no, yes) if says_stayed and yes and no else (yes, no)
+    if not left:
+        left = [min(set(counts) - set(stayed) or counts, key=lambda value: (counts[value], value))]
+    rest = sorted(set(counts) - set(left) - set(stayed))
+    if stayed and set(stayed) - set(left):
+        return left, sorted(set(stayed) - set(left)), rest
+    if not rest:  # all are of one side by their words
+        left = [min(counts, key=lambda value: (counts[value], value))]
+        rest = sorted(set(counts) - set(left))
+    return left, rest, []
 
 
 def missing_markers(texts: pd.DataFrame, target: str) -> tuple[tuple[str, ...], str]:
@@ -86,7 +161,7 @@ def missing_markers(texts: pd.DataFrame, target: str) -> tuple[tuple[str, ...], 
     for header in texts.columns.drop(target):
         values = pd.Series(texts[header].dropna().unique(), dtype="str")
         marks = values.str.casefold().isin(MISSING)
-        if marks.any() and not marks.all() and is_number(values[~marks]):
+        if marks.any() and not marks.all() and number_format(values[~marks]) is not None:
             sure |= set(values[marks])
         elif marks.any():
             remarks.append(f"{', '.join(map(repr, sorted(values[marks])))} in column {header!r}")
@@ -114,110 +189,7 @@ def snake(header: str) -> str:
     return words if words[:1].isalpha() else f"column_{words}".rstrip("_")
 
 
-def draft_target(cells: pd.Series, name: str) -> tuple[dict[str, Any], str]:
-    counts = {str(value): int(count) for value, count in cells.value_counts().items()}
-    if not 2 <= len(counts) <= FEW:
-        raise InputError(
-            f"column '{cells.name}' has {len(counts)} distinct values, e.g. {list(counts)[:3]}; a target needs one for "
-            "customers who left and one or a few for those who stayed"
-        )
-    positive = sorted(value for value in counts if value.casefold() in LEFT)
-    if len(positive) in (0, len(counts)):
-        positive = [min(counts, key=lambda value: (counts[value], value))]
-    negative = sorted(set(counts) - set(positive))
-    share = sum(counts[value] for value in positive) / len(cells)
-    blank = f"; {cells.isna().sum()} rows without outcome must go" if cells.isna().any() else ""
-    entry = {"name": name, "source": cells.name, "positive": one_or_all(positive), "negative": one_or_all(negative)}
-    return entry, f"decide: is positive who left? {share:.1%} of the rows{blank}"
-
-
-def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> tuple[dict[str, Any], str]:
-    """The entry under columns, or under drop where it has a `why`; and the remark behind it."""
-    present, source = cells.dropna(), str(cells.name)
-    values = sorted(present.unique())
-    folded = {value.casefold() for value in values}
-    told, doubts, readable = "", [], cells
-    entry: dict[str, Any] = {"name": name, "source": source}
-    if not values:
-        return {"source": source, "why": "all values are missing"}, ""
-    if is_date(present):
-        return {"source": source, "why": "a date"}, "decide: is it the day of the row? then name it under time:"
-    if folded <= YES | NO and folded & YES and folded & NO:
-        positive = [value for value in values if value.casefold() in YES]
-        negative = [value for value in values if value.casefold() in NO]
-        entry |= {"type": "boolean", "positive": one_or_all(positive), "negative": one_or_all(negative)}
-    elif is_number(present):
-        readable = typed(cells, Column(name=name, type="number"))[0]
-        told = f"{as_text(readable.min())} to {as_text(readable.max())}"
-        if readable.abs().max() > LARGEST:
-            why = f"numbers beyond ±{LARGEST:.0e}: {told}"
-            return {"source": source, "why": why}, "decide: an id, or a time to be stated in days?"
-        entry |= {"type": "number"} | ({"min": 0} if readable.min() >= 0 else {})
-        if len(values) <= FEW and (readable.dropna() % 1 == 0).all():
-            doubts.append(f"only {len(values)} distinct values, a category?")
-        if ID_NAME.search(name):
-            doubts.append("by its name an id or a code, no number")
-    elif len(values) > max(LEVELS, NEAR_UNIQUE * len(cells)):
-        why = f"near-unique text: {len(values)} distinct values in {len(cells)} rows"
-        return {"source": source, "why": why}, f"decide: {almost_numbers(present) or f'any use? e.g. {shown(values)}'}"
-    elif max(map(len, values)) > MAX_TEXT:
-        why = f"texts of more than {MAX_TEXT} characters"
-        return {"source": source, "why": why}, f"decide: any use? e.g. {shown(values)}"
-    else:
-        entry |= {"type": "category"} | ({"levels": values} if len(values) <= LEVELS else {})
-        if len(values) > LEVELS:
-            told = f"{len(values)} levels, learned"
-        if len(folded) < len(values):
-            doubts.append("some levels differ in case only")
-        if present.str.match(CODE).any():
-            doubts.append("leading zeros, so codes and no numbers?")
-        if almost := almost_numbers(present):
-            doubts.append(almost)
-    if cells.isna().any():
-        entry["nullable"] = True
-    elif len(values) == 1:
-        doubts.append("constant, tells nothing; drop it?")
-    if (auc := auc_alone(readable, churned)) >= LEAK_AUC:
-        doubts.append(f"alone it tells the outcome, ROC AUC {auc:.3f}; known before? else drop it")
-    elif LATE_NAME.search(name):
-        doubts.append("by its name known only after the customer left? then drop it")
-    return entry, "; ".join([told] * bool(told) + [f"decide: {doubt}" for doubt in doubts])
-
-
-def is_id(cells: pd.Series, name: str) -> bool:
-    """Complete and distinct in every row, and called like an id, or texts in a table long enough to tell."""
-    if cells.isna().any() or cells.duplicated().any() or is_date(cells):
-        return False
-    if is_number(cells):
-        return bool(ID_NAME.search(name)) and not cells.str.contains(".", regex=False).any()
-    return bool(ID_NAME.search(name)) or (len(cells) > LEVELS and not almost_numbers(cells))
-
-
-def is_number(texts: pd.Series) -> bool:
-    return not texts.str.match(CODE).any() and not typed(texts, Column(name="any", type="number"))[1].any()
-
-
-def almost_numbers(texts: pd.Series) -> str:
-    """What keeps a column of texts from being numbers, where little does."""
-    odd = typed(texts, Column(name="any", type="number"))[1]
-    if not 0 < odd.mean() < 0.1:
-        return ""
-    return f"numbers but for {odd.sum()} of {len(texts)} values, e.g. {shown(sorted(texts[odd].unique()))}"
-
-
-def is_date(texts: pd.Series) -> bool:
-    return bool(texts.str.match(r"\d{4}-\d\d-\d\d").all() and moments(texts).notna().all())
-
-
 # words
-
-
-def one_or_all(values: list[str]) -> str | list[str]:
-    return values[0] if len(values) == 1 else values
-
-
-def shown(values: list[str]) -> str:
-    return ", ".join(repr(value[:40]) for value in values[:3])
 
 
 def comment(remark: str) -> str:
@@ -277,11 +249,20 @@ def main() -> None:
     if given.target not in (headers := list(with_clean_headers(raw).columns)):
         way_out = closest(given.target, headers) or f"; {hint(given.table, options, headers, [given.target])}"
         raise InputError(f"{given.table} has no column '{given.target}'{way_out}")
-    text = draft(raw, given.target)
+    text = draft(raw, given.target, sheets_note(given.table, options))
     if options:
         text = f"# params.yaml needs data.options: {flow(options)}\n{text}"
     # not print: the draft is UTF-8 whatever the terminal speaks
     sys.stdout.buffer.write(text.encode())
+
+
+def sheets_note(path: Path, options: Options) -> list[str]:
+    if path.suffix.lower() != ".xlsx" or "sheet_name" in options:
+        return []
+    from openpyxl import load_workbook  # a fifth of a second
+
+    first, *others = load_workbook(path, read_only=True).sheetnames
+    return [f"is {first!r} the sheet? data.options.sheet_name may be one of {others}"] if others else []
 
 
 if __name__ == "__main__":

@@ -261,8 +261,11 @@ def _refuse_short_rows(path: Path, options: Options, frame: pd.DataFrame) -> Non
         return
     with TextIOWrapper(_opened(path), encoding=options.get("encoding", "utf-8-sig"), newline="") as lines:
         rows = csv.reader(lines, delimiter=separator, quotechar=options.get("quotechar", '"'))
-        width = len(next(row for row in rows if row))
+        header = next(row for row in rows if row)
+        width, likelier = len(header), max(SEPARATORS, key=",".join(header).count)
         short = [(rows.line_num, row) for row in rows if row and len(row) != width]
+    if short and width == 1 and likelier in header[0]:
+        raise InputError(f"{path}: its only header is {header[0][:60]!r}; set data.options.sep to {likelier!r}")
     if short:
         line, row = short[0]
         cause = "; the file seems to be cut off" if len(short) == 1 and line == rows.line_num else ""

@@ -50,13 +50,13 @@ def checked(raw: pd.DataFrame, schema: Schema) -> Validation:
 
 def test_a_plain_table_is_drafted_as_a_person_would() -> None:
     raw = table(
-        customerID=[f"A{i}" for i in ROW], MonthlyBill=np.where(ROW % 2, "20.5", ""), Plan=np.where(ROW % 3, "S", "L")
+        customerID=[f"A{i}" for i in ROW], MonthlyBill=np.where(ROW % 3, "20.5", ""), Plan=np.where(ROW % 3, "S", "L")
     )
-    lines = draft(raw, "Churn").splitlines()[2:]
+    lines = draft(raw, "Churn").splitlines()[3:]
     assert lines == [
         "id: {name: customer_id, source: customerID}  # decide: distinct in every row",
         'target: {name: churned, source: Churn, positive: "Yes", negative: "No"}  '
-        "# decide: is positive who left? 25.0% of the rows",
+        "# decide: did 'Yes' (25.0%) leave, and 'No' (75.0%) stay?",
         'missing: [""]',
         "columns:",
         "  - {name: months, source: Months, type: number, min: 0}  # 0 to 59",
@@ -66,6 +66,7 @@ def test_a_plain_table_is_drafted_as_a_person_would() -> None:
 
 
 NEAR_UNIQUE = 'why: "near-unique text: 200 distinct values in 200 rows"}  # decide: numbers but for 1 of 200 values'
+EVERY = [7 * i % 211 for i in ROW]  # whole numbers that are no row numbers
 MARKS: dict[str, tuple[Any, str]] = {
     "yes and no": (np.where(ROW % 2, "yes", "NO"), 'type: boolean, positive: "yes", negative: "NO"}'),
     "true booleans": (np.where(ROW % 2, True, False), 'type: boolean, positive: "True", negative: "False"}'),
@@ -75,18 +76,67 @@ MARKS: dict[str, tuple[Any, str]] = {
     "below zero": (ROW - 50.5, "type: number}  # -50.5 to 148.5"),
     "few": (ROW % 3, "type: number, min: 0}  # 0 to 2; decide: only 3 distinct values, a category?"),
     "codes": (np.where(ROW % 2, "007", "12"), 'type: category, levels: ["007", "12"]}  # decide: leading zeros'),
-    "a stray text": (np.where(ROW == 9, "abc", ROW.astype(str)), NEAR_UNIQUE),
+    "a stray text": (np.where(ROW == 9, "abc", np.array(EVERY).astype(str)), NEAR_UNIQUE),
     "stray texts": (
         np.where(ROW % 50, ROW % 90, "a"),
-        "type: category}  # 91 levels, learned; decide: numbers but for 4",
+        "type: category}  # 91 levels, learned; rare ones count as one; decide: numbers but for 4",
     ),
-    "cases": (np.array(["a", "A", "b"])[ROW % 3], "type: category, levels: [A, a, b]}  # decide: some levels differ"),
+    "cases": (
+        np.array(["a", "A", "b"])[ROW % 3],
+        "type: category, levels: [a, b], merge: {a: [A]}}  # decide: spellings of one",
+    ),
     "constant": (
         np.where(ROW < 0, "", "x"),
         "type: category, levels: [x]}  # decide: constant, tells nothing; drop it?",
     ),
     "nothing": (np.where(ROW < 0, "x", ""), "why: all values are missing}"),
-    "date": (np.where(ROW % 2, "2024-01-05", "2024-01-06"), "why: a date}  # decide: is it the day of the row?"),
+    "date": (
+        np.where(ROW % 2, "2024-01-05", "2024-01-06"),
+        "type: date}  # decide: is it the day of the row? then name",
+    ),
+    "German date": (
+        np.where(ROW % 2, "25.12.2023", "06.01.2024"),
+        'type: date, format: "%d.%m.%Y"}  # decide: is it the day of the row',
+    ),
+    "a date of two readings": (
+        np.where(ROW % 2, "05/12/2023", "06/01/2024"),
+        'type: date, format: "%d/%m/%Y"}  # decide: format %d/%m/%Y or %m/%d/%Y? all days are below 13; decide: is it',
+    ),
+    "money": (
+        [f"${1000.5 + 7 * i % 211:,.2f}" for i in ROW],
+        'type: number, min: 0, thousands: ",", strip: ["$"]}  # 1000.5 to 1210.5; decide: numbers as \'$1,000.50\'',
+    ),
+    "percent and gaps": (
+        [f"{i % 37}%" if i % 5 else "" for i in ROW],
+        'type: number, min: 0, strip: ["%"], nullable: true}  # 0 to 36; dec',
+    ),
+    "German money": (
+        [f"{i}.{i % 10}00,5 €" for i in range(1, 201)],
+        'type: number, min: 0, decimal: ",", thousands: ".", strip: ["€"]}  # 1100.5 to 200000.5; decide: numbers as',
+    ),
+    "thousands or a decimal comma": (
+        [f"{1 + i % 9},{100 + i}" for i in ROW],
+        "type: number, min: 0, thousands: \",\"}  # 1100 to 9297; decide: numbers as '1,100'; read as they are meant?; "
+        "decide: is the comma one of thousands, or a decimal one?",
+    ),
+    "numbers in words": (
+        np.where(ROW == 9, "forty six", np.array(EVERY).astype(str)),
+        "type: number, min: 0, merge: {\"46\": [forty six]}}  # 0 to 210; decide: numbers as '0'; read",
+    ),
+    "names with numbers": (
+        [f"Pat Example{i % 40}" for i in ROW],
+        "type: category}  # 40 levels, learned; rare ones count",
+    ),
+    "row numbers": (ROW, "why: row numbers}"),
+    "an id of digits": ([700_000_000 + 7919 * i % 1_000_000 for i in ROW], 'why: "distinct in every row, like an id"}'),
+    "missing tells": (
+        np.where(LEFT, "", "5.5"),
+        "type: number, min: 0, nullable: true}  # 5.5 to 5.5; decide: whether it is",
+    ),
+    "a leak of one in ten": (
+        np.where((ROW % 20 == 0) ^ LEFT, "b", "a"),
+        "type: category, levels: [a, b]}  # decide: alone it tells the outcome",
+    ),
     "leak": (np.where(LEFT, "gone", "here"), "type: category, levels: [gone, here]}  # decide: alone it tells"),
     "leaking number": (np.where(LEFT, ROW + 99.5, ROW / 8), "type: number, min: 0}  # 0.125 to 295.5; decide: alone"),
     "many levels": ([f"{i}@x" for i in ROW // 2 * 2], "type: category}  # 100 levels, learned"),
@@ -106,20 +156,60 @@ def test_a_column_gets_its_type_and_its_mark(values: Any, starts: str) -> None:
     assert checked(raw, drafted(raw)).errors == []
 
 
-@pytest.mark.parametrize("header", ["Churn Reason", "CLTV", "CancellationDate2", "EndDate"])
+@pytest.mark.parametrize(
+    "header", ["Churn Reason", "CLTV", "CancellationDate2", "EndDate", "Churn Score", "risk_score"]
+)
 def test_a_name_that_smells_of_the_future_is_marked(header: str) -> None:
     assert "decide: by its name known only after the customer left?" in line(table(**{header: ROW % 17 + 0.5}), header)
 
 
-def test_the_second_column_that_is_distinct_in_every_row_is_dropped() -> None:
-    raw = table(RowNumber=ROW, customerId=ROW + 9000)
+@pytest.mark.parametrize(
+    "header",
+    ["credit_score", "account_length", "products_number", "satisfaction_score", "previous_month_end_balance", "tenure"],
+)
+def test_an_honest_name_is_not_marked(header: str) -> None:
+    assert "decide" not in line(table(**{header: ROW % 17 + 0.5}), header)
+
+
+@pytest.mark.parametrize("header", ["zip", "Postcode", "branch_code", "region_code"])
+def test_a_code_is_asked_whether_it_is_a_category(header: str) -> None:
+    assert "decide: by its name a code, so a category?" in line(table(**{header: 10_000 + ROW % 70}), header)
+
+
+def test_row_numbers_are_dropped_and_the_second_column_that_is_distinct_in_every_row_is_too() -> None:
+    raw = table(Row=ROW, customerId=ROW + 9000, token=[f"t{i}" for i in ROW])
     schema = drafted(raw)
     assert schema.id is not None
-    assert (schema.id.name, list(schema.dropped)) == ("row_number", ["customerId"])
+    assert (schema.id.name, list(schema.dropped)) == ("customer_id", ["Row", "token"])
 
 
 def test_numbers_that_happen_to_be_distinct_are_no_id() -> None:
-    assert drafted(table(Balance=ROW * 1.5, Salary=ROW)).id is None
+    assert drafted(table(Balance=ROW * 1.5, Salary=EVERY)).id is None
+
+
+def test_an_id_in_several_rows_is_one_that_repeats() -> None:
+    schema = drafted(table(customer_id=[f"A{i % 50}" for i in ROW], Plan=np.where(ROW % 3, "S", "L")))
+    assert schema.id is not None
+    assert (schema.id.name, schema.id.repeats) == ("customer_id", True)
+
+
+def test_the_newest_date_that_is_not_in_the_future_is_the_day_of_the_table() -> None:
+    raw = table(
+        joined=np.where(ROW % 2, "2023-05-01", "2024-02-29"), ends=np.where(ROW % 2, "2190-01-01", "2023-06-01")
+    )
+    assert str(drafted(raw).as_of) == "2024-02-29"
+    assert '"2024-02-29"  # decide: the day that the table describes?' in draft(raw, "Churn")
+
+
+def test_copies_apart_from_the_id_and_other_sheets_are_asked_about() -> None:
+    raw = table(Bill=ROW * 1.37 + 5, Plan=np.where(ROW % 3, "S", "L"))
+    twins = pd.concat([raw, raw]).reset_index(drop=True)
+    twins.insert(0, "id", [f"A{i}" for i in range(2 * ROWS)])
+    text = draft(twins, "Churn", ["is 'Info' the sheet?"])
+    assert (
+        "# decide: is 'Info' the sheet?\n# decide: 200 of 400 rows repeat an earlier one in every column but the id"
+        in text
+    )
 
 
 def test_an_id_is_found_behind_copies_of_whole_rows() -> None:
@@ -145,7 +235,12 @@ def test_a_marker_that_is_an_outcome_stays_one() -> None:
 @pytest.mark.parametrize(
     ("values", "positive", "negative"),
     [
-        (["Stayed", "Churned", "Joined"], ("Churned",), ("Joined", "Stayed")),
+        (["Stayed", "Churned", "Stayed"], ("Churned",), ("Stayed",)),
+        (
+            ["Existing Customer", "Attrited Customer", "Existing Customer"],
+            ("Attrited Customer",),
+            ("Existing Customer",),
+        ),
         (["0", "1", "0"], ("1",), ("0",)),
         (["False", "True", "False"], ("True",), ("False",)),
         (["a", "a", "b"], ("b",), ("a",)),
@@ -154,6 +249,32 @@ def test_a_marker_that_is_an_outcome_stays_one() -> None:
 def test_who_left_is_guessed(values: list[str], positive: tuple[str, ...], negative: tuple[str, ...]) -> None:
     target = drafted(table().assign(Churn=np.array(values)[ROW % 3])).target
     assert (target.positive, target.negative) == (positive, negative)
+
+
+@pytest.mark.parametrize(
+    ("header", "positive"),
+    [("Subscriber", "no"), ("is_active", "no"), ("Retained", "no"), ("Exited", "yes"), ("Churn", "yes"),
+     ("left", "yes"), ("Subscription cancelled", "yes")],
+)  # fmt: skip
+def test_yes_means_what_the_header_asks_and_both_shares_are_told(header: str, positive: str) -> None:
+    raw = table(**{header: np.where(LEFT, "yes", "no")})
+    assert drafted(raw, header).target.positive == (positive,)
+    other = "no" if positive == "yes" else "yes"
+    share = {"yes": "25.0%", "no": "75.0%"}
+    question = f"# decide: did '{positive}' ({share[positive]}) leave, and '{other}' ({share[other]}) stay?"
+    assert question in draft(raw, header)
+
+
+def test_a_third_outcome_and_rows_without_one_are_left_out_with_a_mark() -> None:
+    raw = table().assign(Churn=np.array(["Stayed", "Churned", "Joined", ""])[ROW % 4])
+    schema = drafted(raw)
+    assert [(rule.values, rule.why) for rule in schema.leave_out] == [
+        (("",), "no outcome"),
+        (("Joined",), "outcome Joined"),
+    ]
+    assert "why: outcome Joined}  # decide: neither of both?" in draft(raw, "Churn")
+    assert checked(raw, schema).errors == []
+    assert checked(raw, schema).stats["rows"] == ROWS / 2
 
 
 @pytest.mark.parametrize("values", [["Yes"], [""], [str(i) for i in range(11)]])
@@ -255,7 +376,7 @@ def test_the_draft_of_any_table_reads_and_fits_that_table(rows: list[tuple[Any, 
         assert re.search("could be a feature|a target needs", str(error))
         return
     assert checked(raw, schema).errors == []
-    assert all(read.type in ("number", "boolean", "category") for read in schema.columns)
+    assert all(read.type in ("number", "boolean", "category", "date") for read in schema.columns)
 
 
 @pytest.mark.skipif(not TELCO.exists(), reason="the real table is not beside the repository")
