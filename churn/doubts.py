@@ -10,6 +10,7 @@ from churn.profile import rate
 from churn.schema import Column, Target
 from churn.text import quoted
 
+MISSING_AUC = 0.7  # of missing or not alone; honest gaps stay below
 MAX_TWINS = 0.01  # of the rows: new customers with the same tariff are twins by chance
 
 
@@ -70,6 +71,11 @@ def outliers(numbers: pd.Series, most: float) -> Iterator[str]:
 
 def leak(values: pd.Series, churned: pd.Series, least: float, where: str) -> Iterator[str]:
     auc = auc_alone(values, churned)
+    if values.isna().any() and (gaps := auc_alone(values.isna().astype("str"), churned)) >= MISSING_AUC:
+        yield (
+            f"column '{values.name}': whether it is missing tells the outcome with ROC AUC {gaps:.3f}; is it filled in "
+            f"after the customer leaves? if so, drop it in {where}"
+        )
     if auc >= least:
         yield (
             f"column '{values.name}': alone it tells the outcome of {churned.count()} rows with ROC AUC {auc:.3f}, "

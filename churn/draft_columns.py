@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from churn.doubts import MISSING_AUC
 from churn.formats import CODE, date_formats, is_ambiguous, is_number, number_format, spellings
 from churn.leakage import auc_alone
 from churn.schema import LARGEST, MAX_TEXT, Column, as_text
@@ -27,7 +28,6 @@ FEW = 10  # whole numbers with no more distinct values may be categories
 LEVELS = 30  # more are not listed but learned
 NEAR_UNIQUE = 0.5  # distinct values per row above which texts name customers rather than group them
 LEAK_AUC = 0.85  # honest columns stay below
-MISSING_AUC = 0.7  # of missing or not alone
 ENOUGH = 50  # rows of which all being distinct means something
 
 

@@ -1,6 +1,6 @@
 """Tables, lists and values in text for people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 MAX_LISTED = 12  # entries of a list in a sentence
 
@@ -19,4 +19,10 @@ def quoted(value: object) -> str:
 def listed(values: Iterable[object]) -> str:
     """'a', 'b' or 1 more"""
     words = [quoted(value) for value in values]
+    return ", ".join(words[:MAX_LISTED]) + (f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else "")
+
+
+def listed_counts(counts: Mapping[object, int]) -> str:
+    """'a' (3), 'b' (1) and 1 more; the most frequent first."""
+    words = [f"{quoted(value)} ({n})" for value, n in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))]
     return ", ".join(words[:MAX_LISTED]) + (f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else "")

@@ -22,6 +22,7 @@ from sqlalchemy import CTE, ColumnElement, Connection, case, func, select
 from churn.intervals import Interval, Measure, Z, bootstrap, intervals, wilson
 from churn.params import read_knobs
 from churn.profit import Profit
+from churn.release import open_release
 from churn.scores import Scored, Weights
 from churn.script import InputError, as_json, run
 from churn.text import columns
@@ -243,8 +244,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m monitoring.shadow", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print it for programs")
     arguments = parser.parse_args(argv)
-    design, profit = read_knobs("ab", Design), read_knobs("profit", Profit)
-    trial = running(Store(read_settings().releases).history())
+    design, store = read_knobs("ab", Design), Store(read_settings().releases)
+    trial = running(store.history())
+    profit = read_knobs("profit", Profit).on_average(lambda: open_release(store.champion()).card)
     with open_log() as connection:
         pairs = read_pairs(connection, trial)
     made = report(trial, *pairs, profit, design.resamples, design.seed)

@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,7 +128,7 @@ def card(
         "threshold": {
             "value": found["select"]["threshold"],
             "chosen_by": found["select"]["threshold_by"],
-            "profit": asdict(found["profit"]),
+            "profit": found["profit"],
         },
         "calibration": {key: found["select"][f"calibration_{key}"] for key in ("slope", "intercept")},
         "cross_validation": dict(found["cross_validation"]),
@@ -234,11 +233,12 @@ def main(
     )
     frame, oof = read_inputs(inputs), pd.read_parquet(out_of_fold)
     known = oof["fold"] >= 0  # the others were fitted, not cross-validated
+    profit = read_knobs("profit", Profit)
     found = {
         "cross_validation": cross_validation(frame.loc[known, TARGET].to_numpy(), oof[known]),
         "select": choice,
         "evaluate": json.loads(evaluate_metrics.read_text()),
-        "profit": read_knobs("profit", Profit),
+        "profit": profit.in_card(profit.worth(customers["training"].select_dtypes("number"), len(frame))),
     }
     facts = {
         "table": Path(data["path"]).name,

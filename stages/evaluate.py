@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +27,7 @@ HEADLINES = (
     *("roc_auc", "average_precision", "brier", "log_loss", "ece", "lift_top_decile"),
     *("accuracy", "f1", "precision", "recall", "profit_per_customer", "roc_auc_gain"),
 )
+FEW = 0.01  # share of the customers, and of all but the others, that an offer is hardly meant for
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
 
 
@@ -37,18 +38,20 @@ def evaluate(
     threshold: float,
     base_rate: float,
     profit: Profit,
+    worth: np.ndarray,
     *,
     baseline: str,
     slices: list[str],
     resamples: Annotated[int, Field(ge=100)],
     seed: Annotated[int, Field(ge=0)],
 ) -> dict[str, float]:
-    """Scores of the test customers with intervals; churned, p and p_baseline (n,), base_rate that of the training."""
+    """Scores of the test customers with intervals; churned, p, p_baseline and worth (n,), the training's base_rate."""
 
     def measure_of(rows: np.ndarray) -> Measure:
         y, flagged = churned[rows], p[rows] >= threshold
         model, other = ResampledScores(y, p[rows]), ResampledScores(y, p_baseline[rows])
-        earned, from_all = profit.of(y, flagged), profit.of(y, np.ones_like(flagged))
+        earned = profit.of(y, flagged, worth[rows])
+        from_all = profit.of(y, np.ones_like(flagged), worth[rows])
         base_losses = (base_rate - y) ** 2
 
         def measure(w: Weights) -> dict[str, np.ndarray]:
@@ -82,6 +85,16 @@ def evaluate(
     ece, spread = result["ece"], float(drawn["ece"][1:].std())
     result |= {"ece_low": max(0.0, ece - 1.96 * spread), "ece_high": ece + 1.96 * spread}
     return {"threshold": threshold, **result}
+
+
+def doubtful(flagged: float, earned: float) -> Iterator[str]:
+    """Where the section profit is most likely another business's; `flagged` is a share, `earned` money per customer."""
+    state = "state what an offer costs and brings under profit in params.yaml"
+    if flagged < FEW or flagged > 1 - FEW:
+        whom = "nobody" if not flagged else f"{flagged:.1%} of the customers"
+        yield f"{whom} would be made an offer: {state}"
+    if earned < 0:
+        yield f"the offers would lose {-earned:.2f} per customer: {state}"
 
 
 def slice_scores(
@@ -189,10 +202,13 @@ def main(
     groups = pd.DataFrame({name: there[name] for name in knobs["slices"] if name in there})
     if skipped := [name for name in knobs["slices"] if name not in there]:
         log.warning("skipped the slices %s: the table has not the columns; it has %s", skipped, list(there))
+    worth = profit.worth(customers.select_dtypes("number"), len(customers))
     p = model.predict_proba(customers)[:, 1]
     p_baseline = load_model(candidates / knobs["baseline"] / "model.joblib").predict_proba(inputs)[:, 1]
     threshold = chosen["threshold"]
-    result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, profit, **knobs)
+    result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, profit, worth, **knobs)
+    for line in doubtful(float((p >= threshold).mean()), result["profit_per_customer"]):
+        log.warning(line)
     by_slice = slice_scores(churned, p, groups, result, knobs["resamples"], knobs["seed"])
     result["slices_worse"] = int(by_slice["worse"].sum())
     tables = {

@@ -48,6 +48,7 @@ def select(
     churned: np.ndarray,
     out_of_fold: Mapping[str, pd.DataFrame],
     profit: Profit,
+    worth: np.ndarray,
     *,
     metric: Metric,
     one_standard_error: bool,
@@ -55,7 +56,7 @@ def select(
     calibrate: Literal["auto", "always", "never"],
     threshold: Literal["profit", "f1"] | Annotated[float, Field(gt=0, lt=1)],
 ) -> Selection:
-    """The winner among models, simplest first, or an ensemble of them; churned (n,), each out_of_fold (n, 2)."""
+    """The winner among models, simplest first, or an ensemble of them; churned and worth (n,), out_of_fold (n, 2)."""
     first = next(iter(out_of_fold.values()))
     known = (first["fold"] >= 0).to_numpy()  # the customers that were cross-validated
     folds = first["fold"].to_numpy()[known]
@@ -81,7 +82,7 @@ def select(
     applied = calibrate == "always" or (calibrate == "auto" and gain > gain_error)
     slope, intercept = fit_calibration(y, chosen) if applied else (1.0, 0.0)
     decided = calibrated if applied else chosen
-    table = by_threshold(y, decided, profit)
+    table = by_threshold(y, decided, profit, worth[known])
     at = threshold if isinstance(threshold, float) else float(table["threshold"][table[threshold].argmax()])
     flagged = decided >= at
     metrics = {
@@ -101,7 +102,7 @@ def select(
         "threshold": at,
         "threshold_by": threshold if isinstance(threshold, str) else "params",
         "flagged_share": float(flagged.mean()),
-        "profit_per_customer": float(profit.of(y, flagged).mean()),
+        "profit_per_customer": float(profit.of(y, flagged, worth[known]).mean()),
         "f1": scores(y, decided, at)["f1"],
     }
     kept = first.copy()
@@ -173,7 +174,7 @@ def losses(churned: np.ndarray, p: np.ndarray) -> np.ndarray:
     return -np.where(churned == 1, np.log(p), np.log(1 - p))
 
 
-def by_threshold(churned: np.ndarray, p: np.ndarray, profit: Profit) -> pd.DataFrame:
+def by_threshold(churned: np.ndarray, p: np.ndarray, profit: Profit, worth: np.ndarray) -> pd.DataFrame:
     """Profit per customer, F1, precision and recall at each threshold."""
     rows = []
     for threshold in THRESHOLDS:
@@ -182,7 +183,7 @@ def by_threshold(churned: np.ndarray, p: np.ndarray, profit: Profit) -> pd.DataF
         rows.append(
             {
                 "threshold": threshold,
-                "profit": profit.of(churned, flagged).mean(),
+                "profit": profit.of(churned, flagged, worth).mean(),
                 "f1": 2 * caught / (n_flagged + n_churned),
                 "precision": caught / n_flagged if n_flagged else 0.0,
                 "recall": caught / n_churned,
@@ -201,9 +202,11 @@ def main(
     names = list(read_section("train.models"))
     if stray := sorted(folder.name for folder in candidates.iterdir() if folder.is_dir() and folder.name not in names):
         raise InputError(f"{candidates} holds {stray}, which train.models does not name; remove those folders")
-    churned = pd.read_parquet(inputs, columns=[TARGET])[TARGET].to_numpy()
+    profit = read_knobs("profit", Profit)
+    frame = pd.read_parquet(inputs, columns=None if isinstance(profit.customer_value, str) else [TARGET])
+    churned, worth = frame[TARGET].to_numpy(), profit.worth(frame.select_dtypes("number"), len(frame))
     out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in names}
-    choice = select(churned, out_of_fold, read_knobs("profit", Profit), **read_params("select", select))
+    choice = select(churned, out_of_fold, profit, worth, **read_params("select", select))
     with replacing(selected / "candidate.joblib") as temporary:
         if choice.name == ENSEMBLE:
             members = {name: load_model(candidates / name / "model.joblib") for name in choice.weights}

@@ -21,7 +21,7 @@ from churn.profile import column_profile, kind_of, page, rate
 from churn.schema import LARGEST, MAX_TEXT, Column, Identifier, Schema, Share, Target, Time, as_text, read_schema
 from churn.script import InputError, run, write_json, write_text
 from churn.table import are_copies, moments, typed
-from churn.text import listed, quoted
+from churn.text import listed, listed_counts, quoted
 
 log = logging.getLogger("validate")
 
@@ -186,9 +186,11 @@ def broken_cells(
                 first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
                 value = cells[first] if check in ("min", "max", "size") else quoted(cells[first])
                 example = "" if check == "not_nullable" else f"{value} "
+                bad = cells[rows].value_counts()
+                others = f", in all {listed_counts(bad.to_dict())}" if len(bad) > 1 and check != "unique" else ""
                 yield (
                     f"column '{part.name}': {len(rows)} of {n} values {predicate}, "
-                    f"e.g. {example}in row {first + 1}; {way_out}"
+                    f"e.g. {example}in row {first + 1}{others}; {way_out}"
                 )
         if isinstance(part, Column) and part.max_missing and share > part.max_missing:
             yield (

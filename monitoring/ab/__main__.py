@@ -12,6 +12,7 @@ from pathlib import Path
 
 from churn.params import read_knobs
 from churn.profit import Profit
+from churn.release import open_release
 from churn.script import as_json, run, write_text
 from monitoring.ab.experiment import read_customers, running
 from monitoring.ab.page import as_html, as_text
@@ -29,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--abort", action="store_true", help="end the split if the challenger is worse")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write the report as a page")
     arguments = parser.parse_args(argv)
-    design, profit = read_knobs("ab", Design), read_knobs("profit", Profit)
+    design = read_knobs("ab", Design)
     store = Store(read_settings().releases)
     experiment = running(store.history())
+    profit = read_knobs("profit", Profit).on_average(lambda: open_release(store.champion()).card)
     with open_log() as connection:
         customers = read_customers(connection, experiment)
     made = report(customers, experiment, profit, design)

@@ -33,6 +33,7 @@ MIN_OF_EACH_OUTCOME = 10  # customers: with fewer, intervals of a ranking mean n
 
 def report(snapshot: Snapshot, profit: Profit, limits: Limits) -> tuple[Report, str]:
     """All that is known of the window and its cohort; and Evidently's page, "" where there are too few customers."""
+    profit = profit.on_average(lambda: snapshot.card)
     training = snapshot.reference.dropna(subset=[TARGET, drift.PREDICTION])
     churned, p = training[TARGET].to_numpy("float64"), training[drift.PREDICTION].to_numpy()
     curve, b, seed = calibrate(churned, p), limits.resamples, limits.seed

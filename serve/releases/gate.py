@@ -55,7 +55,7 @@ class Side:
     def __init__(self, scorer: Scorer, table: Table, profit: Profit):
         p = scorer.score(table.columns)
         threshold = scorer.release.card["threshold"]["value"]
-        self.earned = profit.of(table.churned, p >= threshold)
+        self.earned = profit.of(table.churned, p >= threshold, profit.worth(table.columns, len(p)))
         self.weighted, self.churned, self.p = ResampledScores(table.churned, p), table.churned, p
 
     def measures(self, w: Weights) -> dict[str, np.ndarray]:

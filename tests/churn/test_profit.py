@@ -52,3 +52,35 @@ def test_a_whole_number_stays_one(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("profit: {customer_value: 400, offer_cost: 40.0, offer_success: 0.3}\n")
     profit = read_knobs("profit", Profit, tmp_path / "params.yaml")
     assert [repr(value) for value in (profit.customer_value, profit.offer_cost)] == ["400", "40.0"]
+
+
+# a value for each customer
+
+BY_COLUMN = Profit(customer_value="charges", offer_cost=40, offer_success=0.5)
+
+
+def test_a_column_tells_what_each_customer_is_worth_and_the_mean_stands_in_for_a_missing_one() -> None:
+    worth = BY_COLUMN.worth({"charges": np.array([100.0, np.nan, 300.0])}, 3)
+    assert worth.tolist() == [100, 200, 300]
+    assert BY_COLUMN.of(np.ones(3), np.ones(3), worth).tolist() == [10, 60, 110]
+    assert PROFIT.worth({}, 2).tolist() == [400, 400]
+
+
+@pytest.mark.parametrize("name", ["charge", "plan"])
+def test_a_column_that_is_no_number_is_refused_with_those_that_are(name: str) -> None:
+    columns = {"charges": np.array([1.0]), "plan": np.array(["basic"], dtype=object)}
+    profit = Profit(customer_value=name, offer_cost=1, offer_success=0.5)
+    with pytest.raises(InputError) as refused:
+        profit.worth(columns, 1)
+    assert str(refused.value) == (
+        f"params.yaml: profit.customer_value is {name!r}, no number column of the schema; it has ['charges']"
+    )
+
+
+def test_reports_on_the_log_take_the_training_customers_mean_from_the_card() -> None:
+    card = {"threshold": {"profit": BY_COLUMN.in_card(np.array([100.0, 300.0]))}}
+    assert card["threshold"]["profit"]["customer_value"] == "charges"
+    assert BY_COLUMN.on_average(lambda: card).customer_value == 200
+    assert PROFIT.on_average(lambda: card) is PROFIT
+    with pytest.raises(InputError, match="but the release has none; run dvc repro"):
+        BY_COLUMN.on_average(lambda: {"threshold": {"profit": PROFIT.in_card(np.ones(1))}})

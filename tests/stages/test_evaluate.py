@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from churn.calibration import sigmoid, stretch
 from churn.profit import Profit
 from churn.script import InputError
-from stages.evaluate import HEADLINES, POINTS, curves, evaluate, importance, main, slice_scores, thinned
+from stages.evaluate import HEADLINES, POINTS, curves, doubtful, evaluate, importance, main, slice_scores, thinned
 
 PROFIT = Profit(customer_value=400.0, offer_cost=40.0, offer_success=0.3)
 
@@ -31,7 +31,7 @@ def evaluated(churned: np.ndarray, p: np.ndarray, threshold: float = 0.4, b: int
     other = knobs.pop("other", p)
     rate = knobs.pop("base_rate", 0.3)
     fixed: dict[str, Any] = {"baseline": "simple", "slices": [], "resamples": b, "seed": 1}
-    return evaluate(churned, p, other, threshold, rate, PROFIT, **fixed | knobs)
+    return evaluate(churned, p, other, threshold, rate, PROFIT, PROFIT.worth({}, len(p)), **fixed | knobs)
 
 
 # intervals
@@ -253,3 +253,18 @@ def test_a_baseline_that_is_no_model_is_one_line(run_main: Callable[..., Path]) 
     with pytest.raises((InputError, OSError)) as error:  # run() makes a line of both
         run_main({"evaluate.baseline": "oracle"})
     assert "oracle" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flagged", "earned", "says"),
+    [
+        (0.0, 0.0, ["nobody would be made an offer: state what an offer costs and brings under profit in params.yaml"]),
+        (0.999, 5.0, ["99.9% of the customers would be made an offer: state"]),
+        (0.3, -1.5, ["the offers would lose 1.50 per customer: state what an offer costs"]),
+        (0.3, 1.5, []),
+    ],
+)
+def test_a_profit_of_another_business_is_told(flagged: float, earned: float, says: list[str]) -> None:
+    found = list(doubtful(flagged, earned))
+    assert len(found) == len(says)
+    assert all(line.startswith(start) for line, start in zip(found, says, strict=True))

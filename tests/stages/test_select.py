@@ -41,6 +41,7 @@ RNG = np.random.default_rng(5)
 TRUTH = sigmoid(RNG.normal(-1, 1.2, N))
 CHURNED = (RNG.random(N) < TRUTH).astype("int64")
 FOLDS = np.arange(N) % 5
+WORTH = PROFIT.worth({}, N)
 
 
 def oof(p: np.ndarray) -> pd.DataFrame:
@@ -48,7 +49,7 @@ def oof(p: np.ndarray) -> pd.DataFrame:
 
 
 def chosen(models: dict[str, np.ndarray], churned: np.ndarray = CHURNED, **knobs: Any) -> Selection:
-    return select(churned, {name: oof(p) for name, p in models.items()}, PROFIT, **KNOBS | knobs)
+    return select(churned, {name: oof(p) for name, p in models.items()}, PROFIT, WORTH, **KNOBS | knobs)
 
 
 # the winner
@@ -167,8 +168,8 @@ def test_customers_that_were_not_cross_validated_count_nowhere() -> None:
     out = [pd.concat([model, pd.DataFrame({"fold": [-1] * 9, "p": [np.nan] * 9})]) for model in models.values()]
     more = dict(zip(models, (frame.reset_index(drop=True) for frame in out), strict=True))
     knobs = KNOBS | {"ensemble": "auto", "calibrate": "auto"}
-    few = select(CHURNED, models, PROFIT, **knobs)
-    many = select(np.r_[CHURNED, np.ones(9, "int64")], more, PROFIT, **knobs)
+    few = select(CHURNED, models, PROFIT, WORTH, **knobs)
+    many = select(np.r_[CHURNED, np.ones(9, "int64")], more, PROFIT, np.full(N + 9, 400.0), **knobs)
     assert many.metrics == few.metrics
     assert many.out_of_fold["p"].isna().sum() == 9
 
@@ -222,7 +223,7 @@ Y, P = np.array([1, 0, 1, 0, 0]), np.array([0.9, 0.7, 0.6, 0.3, 0.1])
 
 
 def test_each_threshold_has_its_profit_f1_precision_and_recall() -> None:
-    table = by_threshold(Y, P, PROFIT).set_index("threshold")
+    table = by_threshold(Y, P, PROFIT, WORTH[:5]).set_index("threshold")
     assert len(table) == 199
     # three flagged, two of them leave: 2 * (.3 * 400 - 40) - 40 over five customers
     assert table.loc[0.5].tolist() == pytest.approx([24, 0.8, 2 / 3, 1])
@@ -233,7 +234,7 @@ def test_each_threshold_has_its_profit_f1_precision_and_recall() -> None:
 @pytest.mark.parametrize(("threshold", "value"), [("profit", 0.305), ("f1", 0.305), (0.77, 0.77)])
 def test_the_threshold_is_the_lowest_best_one_or_the_number(threshold: str | float, value: float) -> None:
     folds = {"one": pd.DataFrame({"fold": np.arange(20) % 2, "p": np.repeat(P, 4)})}
-    found = select(np.repeat(Y, 4), folds, PROFIT, **KNOBS | {"threshold": threshold})
+    found = select(np.repeat(Y, 4), folds, PROFIT, WORTH[:20], **KNOBS | {"threshold": threshold})
     assert found.threshold == pytest.approx(value)
     assert found.metrics["threshold_by"] == (threshold if isinstance(threshold, str) else "params")
 
@@ -241,7 +242,7 @@ def test_the_threshold_is_the_lowest_best_one_or_the_number(threshold: str | flo
 def test_profit_and_f1_may_disagree() -> None:
     dear = replace(PROFIT, offer_cost=100.0)
     folds = {"one": oof(TRUTH)}
-    by = {t: select(CHURNED, folds, dear, **KNOBS | {"threshold": t}).threshold for t in ("profit", "f1")}
+    by = {t: select(CHURNED, folds, dear, WORTH, **KNOBS | {"threshold": t}).threshold for t in ("profit", "f1")}
     assert by["profit"] == pytest.approx(100 / 120, abs=0.1)  # offers pay where p > cost / (success * value)
     assert by["f1"] < 0.5
 
@@ -252,6 +253,14 @@ def test_the_metrics_tell_what_the_threshold_earns() -> None:
     assert found.metrics["profit_per_customer"] == pytest.approx(row["profit"]) == found.by_threshold["profit"].max()
     assert found.metrics["f1"] == pytest.approx(row["f1"])
     assert found.metrics["flagged_share"] == (found.threshold <= TRUTH).mean()
+
+
+def test_customers_worth_more_move_the_threshold_and_the_profit() -> None:
+    worth = np.where(TRUTH > 0.4, 4000.0, 40.0)
+    found = select(CHURNED, {"one": oof(TRUTH)}, PROFIT, worth, **KNOBS)
+    expected = PROFIT.of(CHURNED, found.threshold <= TRUTH, worth).mean()
+    assert found.metrics["profit_per_customer"] == pytest.approx(expected)
+    assert found.threshold > chosen({"one": TRUTH}).threshold
 
 
 # the command
