@@ -8,7 +8,6 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -17,12 +16,17 @@ from churn.calibration import stretch
 from churn.features import FEATURES
 from churn.model_inputs import input_names, model_inputs
 
-MANY = 50_000  # customers of which a tenth is not missed
-
 
 def load_model(path: Path) -> Any:
     """A candidate, on frames of model inputs, or a release's pipeline, on frames of schema names."""
     return joblib.load(path)
+
+
+def load_selected(members: Path, choice: Mapping[str, Any]) -> Any:
+    """What `select` chose: one candidate, or an ensemble; `choice` is metrics/select.json."""
+    weights = {path.stem: choice[f"weight_{path.stem}"] for path in sorted(members.glob("*.joblib"))}
+    models = {name: load_model(members / f"{name}.joblib") for name in weights}
+    return Ensemble(models, weights) if len(models) > 1 else next(iter(models.values()))
 
 
 def dump_model(model: Any, path: Path) -> None:
@@ -143,20 +147,6 @@ class LevelRates(TargetEncoder):
 
     def transform(self, X: Any) -> np.ndarray:
         return super().transform(X).astype("float32")
-
-
-class HistGradientBoosting(HistGradientBoostingClassifier):
-    """HistGradientBoostingClassifier that, once it knows when to stop, learns from the customers held aside, too."""
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        # a column that is missing everywhere has no bins; one that is 0 everywhere is never split, either
-        X = np.where(np.isnan(X).all(axis=0), X.dtype.type(0), X)
-        super().fit(X, y)
-        if self.do_early_stopping_ and len(y) < MANY:
-            knobs = self.get_params() | {"early_stopping": False, "max_iter": self.n_iter_}
-            whole = HistGradientBoostingClassifier(**knobs).fit(X, y)
-            self.__dict__.update({key: value for key, value in vars(whole).items() if key not in knobs})
-        return self
 
 
 class Ensemble(ClassifierMixin, BaseEstimator):

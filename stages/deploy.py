@@ -20,7 +20,7 @@ from churn import release
 from churn.customer_model import customer_model
 from churn.customers import records
 from churn.export import export
-from churn.model import AddFeatures, assemble, dump_model, load_model, members_of
+from churn.model import AddFeatures, assemble, dump_model, load_selected, members_of
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.schema import LARGEST, TARGET, Schema, read_schema
@@ -208,7 +208,7 @@ def write_release(
 
 
 def main(
-    selected: Path = Path("models/selected/candidate.joblib"),
+    selected: Path = Path("models/selected/members"),
     out_of_fold: Path = Path("models/selected/oof.parquet"),
     candidates: Path = Path("models/candidates"),
     inputs: Path = Path("data/features/train.parquet"),
@@ -226,7 +226,7 @@ def main(
     customers["edge"] = edge_customers(customers["training"], schema)
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
     model = assemble(
-        load_model(selected),
+        load_selected(selected, choice),
         features_of(customers["training"], schema),
         features,
         *(choice[key] for key in calibration),

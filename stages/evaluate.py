@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline
 
 from churn.intervals import Measure, bootstrap, with_intervals
-from churn.model import assemble, load_model
+from churn.model import assemble, load_model, load_selected
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.schema import TARGET, read_schema
@@ -28,6 +28,7 @@ HEADLINES = (
     *("accuracy", "f1", "precision", "recall", "profit_per_customer", "roc_auc_gain"),
 )
 FEW = 0.01  # share of the customers, and of all but the others, that an offer is hardly meant for
+SHUFFLED = 1000  # customers whose columns are shuffled, at most
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
 
 
@@ -166,7 +167,7 @@ def importance(
     The table's columns, not the features: total_spent would stand in for a shuffled tenure.
     """
     rng = np.random.default_rng(seed)
-    kept = rng.permutation(len(customers))[:2000]
+    kept = rng.permutation(len(customers))[:SHUFFLED]
     customers, churned = customers.iloc[kept], churned[kept]
     whole = roc_auc_score(churned, model.predict_proba(customers)[:, 1])
     rows = []
@@ -180,7 +181,7 @@ def importance(
 
 
 def main(
-    selected: Path = Path("models/selected/candidate.joblib"),
+    selected: Path = Path("models/selected/members"),
     candidates: Path = Path("models/candidates"),
     train: Path = Path("data/train.parquet"),
     test: Path = Path("data/test.parquet"),
@@ -196,7 +197,7 @@ def main(
     schema, chosen = read_schema(Path(read_section("data")["schema"])), json.loads(choice.read_text())
     customers = customers[[column.name for column in schema.columns]]
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
-    model = assemble(load_model(selected), customers, features, *(chosen[key] for key in calibration))
+    model = assemble(load_selected(selected, chosen), customers, features, *(chosen[key] for key in calibration))
     inputs = model.named_steps["add_features"].transform(customers)
     there = {**customers.to_dict("series"), **inputs[inputs.columns.difference(customers.columns)].to_dict("series")}
     groups = pd.DataFrame({name: there[name] for name in knobs["slices"] if name in there})

@@ -1,6 +1,6 @@
 """select: choose the model, its calibration and its threshold on out-of-fold probabilities alone.
 
-Writes models/selected/{candidate.joblib,oof.parquet}, metrics/select.json and the threshold's plot.
+Writes models/selected/{members/MODEL.joblib,oof.parquet}, metrics/select.json and the threshold's plot.
 """
 
 import logging
@@ -17,7 +17,6 @@ import pandas as pd
 from pydantic import Field
 
 from churn.calibration import EDGE, fit_calibration, stretch
-from churn.model import Ensemble, dump_model, load_model
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.schema import TARGET
@@ -207,12 +206,10 @@ def main(
     churned, worth = frame[TARGET].to_numpy(), profit.worth(frame.select_dtypes("number"), len(frame))
     out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in names}
     choice = select(churned, out_of_fold, profit, worth, **read_params("select", select))
-    with replacing(selected / "candidate.joblib") as temporary:
-        if choice.name == ENSEMBLE:
-            members = {name: load_model(candidates / name / "model.joblib") for name in choice.weights}
-            dump_model(Ensemble(members, choice.weights), temporary)
-        else:
-            shutil.copy(candidates / choice.name / "model.joblib", temporary)
+    shutil.rmtree(selected / "members", ignore_errors=True)
+    for name in choice.weights:
+        with replacing(selected / "members" / f"{name}.joblib") as temporary:
+            shutil.copy(candidates / name / "model.joblib", temporary)
     with replacing(selected / "oof.parquet") as temporary:
         choice.out_of_fold.to_parquet(temporary, index=False)
     with replacing(plot) as temporary:

@@ -26,7 +26,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.utils import get_tags
 from threadpoolctl import threadpool_limits
 
-from churn.model import HistGradientBoosting, LevelRates, as_double, dump_model
+from churn.model import LevelRates, as_double, dump_model
 from churn.params import PARAMS, closest, read_params
 from churn.schema import CUSTOMER, MAX_LEVELS, TARGET
 from churn.scores import scores
@@ -167,8 +167,6 @@ def estimator(spec: Mapping[str, Any], seed: int) -> ClassifierMixin:
         raise InputError(f"estimator is {path!r}, which has no predict_proba; expected a scikit-learn classifier")
     if path == "xgboost.XGBClassifier":
         from churn.boosting import XGBoost as cls
-    elif path == "sklearn.ensemble.HistGradientBoostingClassifier":
-        cls = HistGradientBoosting
     known = cls().get_params()
     for knob in knobs:
         if knob not in known:

@@ -89,8 +89,7 @@ def build_project(folder: Path) -> None:
         "data.schema": str(folder / "schemas/telco.yaml"),
         "simulate.customers": 600,
         "train.folds": 3,
-        **{f"train.models.{m}.n_estimators": 15 for m in ("random_forest", "gradient_boosting")},
-        "train.models.hist_gradient_boosting.max_iter": 15,
+        **{f"train.models.{m}.n_estimators": 15 for m in ("random_forest", "gradient_boosting", "xgboost")},
         "evaluate.resamples": 100,
         "deploy.reference": 200,
     }

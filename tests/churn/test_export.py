@@ -51,7 +51,7 @@ def frame() -> pd.DataFrame:
             "exact": z[:, 0],
             "missing": np.where(rng.random(N) < 0.1, np.nan, z[:, 1]).astype("float32"),
             "whole": np.round(z[:, 2] * 3),
-            "empty": np.float32("nan"),
+            "empty": np.where(rng.random(N) < 0.01, 1, np.nan).astype("float32"),
             "city": pd.Series([f"city {i}" for i in city], dtype="str"),
             "plan": pd.Series(rng.choice(["a", "b", "missing"], N), dtype="str"),
         }

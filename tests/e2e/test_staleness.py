@@ -30,7 +30,7 @@ KNOBS = [
     ("train.folds", 4, TRAIN),
     ("train.seed", 1, TRAIN),
     ("train.models.gradient_boosting.learning_rate", 0.2, ["train@gradient_boosting", "select", "deploy"]),
-    ("train.models.hist_gradient_boosting.max_iter", 30, ["train@hist_gradient_boosting", "select", "deploy"]),
+    ("train.models.xgboost.max_leaves", 30, ["train@xgboost", "select", "deploy"]),
     ("tracking.experiment", "other", []),
     ("profit.offer_cost", 30, ["select", "evaluate", "deploy"]),
     ("select.threshold", "f1", ["select"]),

@@ -30,7 +30,7 @@ from stages.deploy import check_requests, edge_customers, golden_customers, prov
 from stages.train import pipeline
 
 FEATURES = ["total_spent", "avg_monthly_ratio", "tenure_group", "tenure_log"]
-MODELS = ("logistic_regression", "random_forest", "gradient_boosting", "hist_gradient_boosting")
+MODELS = ("logistic_regression", "random_forest", "gradient_boosting", "xgboost")
 CALIBRATIONS = [
     pytest.param((1.0, 0.0), id="as it is"),
     pytest.param((1.7, -0.4), id="calibrated"),
@@ -272,7 +272,7 @@ def test_nothing_but_whole_bundles_is_left(project: Path) -> None:
 def deployed(project: Path, elsewhere: Callable[..., Path]) -> Callable[..., None]:
     """deploy's main() on the project's files, but for those given, into models/release of an empty folder."""
     files = {
-        "selected": "models/selected/candidate.joblib", "out_of_fold": "models/selected/oof.parquet",
+        "selected": "models/selected/members", "out_of_fold": "models/selected/oof.parquet",
         "candidates": "models/candidates", "inputs": "data/features/train.parquet", "train": "data/train.parquet",
         "test": "data/test.parquet", "select_metrics": "metrics/select.json",
         "evaluate_metrics": "metrics/evaluate.json",
@@ -288,10 +288,11 @@ def test_a_model_without_an_onnx_form_is_one_line_and_leaves_the_last_release(
     inputs = frame.drop(columns=TARGET)
     with threadpool_limits(1):
         model = pipeline(inputs, LabelSpreading(max_iter=2)).fit(inputs, frame[TARGET])
-    joblib.dump(model, tmp_path / "hist.joblib")
+    (tmp_path / "members").mkdir()
+    joblib.dump(model, tmp_path / "members/logistic_regression.joblib")
     (tmp_path / "models/release").mkdir(parents=True)
     (tmp_path / "models/release/old").touch()
-    line = line_of(caplog, lambda: deployed(selected=tmp_path / "hist.joblib"))
+    line = line_of(caplog, lambda: deployed(selected=tmp_path / "members"))
     assert line.startswith("LabelSpreading has no ONNX form, take it out of train.models: ")
     assert [path.name for path in (tmp_path / "models").rglob("*")] == ["release", "old"]
 

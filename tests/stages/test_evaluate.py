@@ -194,7 +194,7 @@ def test_the_only_column_that_tells_comes_first() -> None:
 def run_main(project: Path, elsewhere: Callable[..., Path]) -> Callable[..., Path]:
     def run(knobs: dict[str, Any] | None = None, choice: Path | None = None) -> Path:
         here = elsewhere(knobs)
-        files = ("models/selected/candidate.joblib", "models/candidates", "data/train.parquet", "data/test.parquet")
+        files = ("models/selected/members", "models/candidates", "data/train.parquet", "data/test.parquet")
         main(*(project / file for file in files), choice or project / "metrics/select.json")
         return here
 
@@ -236,7 +236,7 @@ def test_a_calibrated_choice_is_evaluated_calibrated(
 ) -> None:
     choice = json.loads((project / "metrics/select.json").read_text())
     moved = tmp_path / "select.json"
-    moved.write_text(json.dumps(choice | {"calibration_slope": 2.0, "calibration_intercept": 0.5}))
+    moved.write_text(json.dumps(choice | {"calibration_slope": 5.0, "calibration_intercept": -2.0}))
     here = run_main(choice=moved)
     plain, calibrated = (json.loads((at / "metrics/evaluate.json").read_text()) for at in (project, here))
     assert plain["roc_auc"] == calibrated["roc_auc"]

@@ -282,7 +282,8 @@ def test_the_winner_s_files_are_taken_over(run_main: Callable[..., Path], projec
     brier = {name: metrics[f"brier_{name}"] for name in read_section("train.models")}
     assert metrics["winner"] == min(brier, key=lambda name: brier[name])
     model = project / f"models/candidates/{metrics['winner']}/model.joblib"
-    assert (here / "models/selected/candidate.joblib").read_bytes() == model.read_bytes()
+    (member,) = (here / "models/selected/members").iterdir()
+    assert (member.name, member.read_bytes()) == (f"{metrics['winner']}.joblib", model.read_bytes())
     kept = pd.read_parquet(here / "models/selected/oof.parquet")
     assert len(kept) == len(pd.read_parquet(project / "data/features/train.parquet", columns=[TARGET]))
     plot = pd.read_csv(here / "metrics/plots/select/threshold.csv")
