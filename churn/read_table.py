@@ -15,6 +15,7 @@ from zipfile import BadZipFile, ZipFile
 import pandas as pd
 from pandas.errors import ParserWarning
 
+from churn.query import SNAPSHOT, table_file
 from churn.script import InputError
 
 Options = dict[str, Any]
@@ -141,14 +142,18 @@ READERS: dict[str, Callable[[Path, Options], Any]] = {
     ".xlsx": read_xlsx,
     ".json": read_json,
     ".jsonl": read_jsonl,
+    ".sql": read_parquet,  # of its snapshot
 }
 SEPARATORS = (",", ";", "\t", "|")
 # of pandas' options, those that change nothing where every cell is read as text
 USELESS = ("decimal", "thousands", "true_values", "false_values", "float_precision")
 
 
-def read_table(path: Path, options: Options) -> pd.DataFrame:
-    """The table in `path`, read by its suffix; what cannot be read as a table is an InputError that says why."""
+def read_table(path: Path, options: Options, snapshot: Path = SNAPSHOT) -> pd.DataFrame:
+    """The table in `path`, read by its suffix; what cannot be read as a table is an InputError that says why.
+
+    The rows of a query (.sql) are in its `snapshot`, which the stage extract wrote.
+    """
     reader = next((reader for suffix, reader in READERS.items() if path.name.lower().endswith(suffix)), None)
     if useless := [option for option in USELESS if option in options]:
         raise InputError(
@@ -169,7 +174,7 @@ def read_table(path: Path, options: Options) -> pd.DataFrame:
             raise InputError(f"{path} is not text: it holds zero bytes; is it of another format than its suffix says?")
     given = f" with data.options {options}" if options else ""
     try:
-        frame = reader(path, options)
+        frame = reader(table_file(path, snapshot), options)
     except InputError:
         raise
     except TypeError as error:

@@ -23,6 +23,7 @@ from churn.export import export
 from churn.model import AddFeatures, assemble, dump_model, load_selected, members_of
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
+from churn.query import table_file
 from churn.schema import LARGEST, TARGET, Schema, read_schema
 from churn.scorer import Scorer
 from churn.scores import scores
@@ -216,6 +217,7 @@ def main(
     test: Path = Path("data/test.parquet"),
     select_metrics: Path = Path("metrics/select.json"),
     evaluate_metrics: Path = Path("metrics/evaluate.json"),
+    extracted: Path = Path("data/extracted.parquet"),
     folder: Path = Path("models/release"),
 ) -> None:
     data, choice = read_section("data"), json.loads(select_metrics.read_text())
@@ -242,7 +244,7 @@ def main(
     }
     facts = {
         "table": Path(data["path"]).name,
-        "sha256": release.file_hash(Path(data["path"])),
+        "sha256": release.file_hash(table_file(Path(data["path"]), extracted)),
         "train_customers": len(splits["training"]),
         "test_customers": len(splits["test"]),
         "churn_rate": round(float(splits["training"][TARGET].astype("float64").mean()), 6),

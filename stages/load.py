@@ -34,12 +34,16 @@ def load(raw: pd.DataFrame, schema: Schema, path: Path, options: Options) -> tup
     return table[kept].reset_index(drop=True), counts
 
 
-def main(table: Path = Path("data/loaded.parquet"), metrics: Path = Path("metrics/load.json")) -> None:
+def main(
+    table: Path = Path("data/loaded.parquet"),
+    metrics: Path = Path("metrics/load.json"),
+    extracted: Path = Path("data/extracted.parquet"),
+) -> None:
     def data(*, path: Path, schema: Path, options: Options | None = None) -> tuple[Path, Path, Options]:
         return path, schema, options or {}
 
     path, schema, options = data(**read_params("data", data))
-    raw = read_table(path, options)
+    raw = read_table(path, options, extracted)
     loaded, counts = load(raw, read_schema(schema), path, options)
     with replacing(table) as temporary:
         loaded.to_parquet(temporary, index=False)

@@ -40,6 +40,8 @@ UNDECLARED = {
 }
 # stage -> a dep it waits for and does not read
 GATES = {"preprocess": "metrics/validate.json"}  # a table that failed its checks comes no further
+# stage -> why its code is none of its deps
+CODE_LEFT_OUT = {"extract": "an edit of our code must never ask the database again: it would bring other customers"}
 # script -> why it is nobody's dep
 OUTSIDE = {
     "churn/__init__.py": "empty",
@@ -48,6 +50,7 @@ OUTSIDE = {
     "churn/draft_schema.py": "a command for people, before there is a schema to run with",
     "churn/draft_columns.py": "a command for people, before there is a schema to run with",
     "churn/formats.py": "a command for people, before there is a schema to run with",
+    **{f"stages/{stage}.py": why for stage, why in CODE_LEFT_OUT.items()},
 }
 
 
@@ -160,7 +163,7 @@ def each_stage(claim: Callable[[str], None]) -> Callable[[], None]:
 @each_stage
 def test_code_deps_are_the_imports(stage: str) -> None:
     deps = entries(stage, "deps")
-    assert {dep for dep in deps if is_code(dep)} == code(script(stage))
+    assert {dep for dep in deps if is_code(dep)} == (set() if stage in CODE_LEFT_OUT else code(script(stage)))
 
 
 @each_stage
@@ -201,7 +204,7 @@ def test_params_are_the_sections_that_are_read(stage: str) -> None:
     if key:  # an edit of one model must not run the others
         expected |= {f"{name}.{knob}" for knob in PARAMS[name] if knob != "models"} | {f"{name}.models.{key}"}
         expected -= {name}
-    assert set(STAGES[stage]["params"]) == expected
+    assert set(STAGES[stage].get("params", [])) == expected
 
 
 @each_stage

@@ -8,10 +8,13 @@ from typing import Any
 from zipfile import ZipFile
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
+from churn.query import FINGERPRINT, fingerprint
 from churn.read_table import OLE, READERS, read_table
 from churn.script import InputError
 from churn.table import as_texts, with_clean_headers
@@ -46,6 +49,13 @@ def as_jsonl(path: Path) -> None:
     FRAME.to_json(path, orient="records", lines=True)
 
 
+def as_sql(path: Path) -> None:
+    """A query, and what the stage extract keeps of it beside."""
+    path.write_text("SELECT * FROM customers ORDER BY 1")
+    table = pa.Table.from_pandas(FRAME).replace_schema_metadata({FINGERPRINT: fingerprint(path)})
+    parquet.write_table(table, path.with_name("extracted.parquet"))
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     ".csv": as_csv,
     ".csv.gz": as_gz,
@@ -56,6 +66,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     ".xlsx": lambda path: FRAME.to_excel(path, index=False),
     ".json": lambda path: FRAME.to_json(path, orient="records"),
     ".jsonl": as_jsonl,
+    ".sql": as_sql,
 }
 
 
@@ -77,7 +88,7 @@ def test_every_reader_is_tried_here() -> None:
 def test_a_table_has_the_same_cells_in_every_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"t{suffix}"
     WRITERS[suffix.lower()](path)
-    frame = read_table(path, {})
+    frame = read_table(path, {}, tmp_path / "extracted.parquet")
     cells = pd.DataFrame({header: as_texts(frame[header], ()) for header in frame})
     assert list(cells) == HEADER
     assert cells.fillna("").to_numpy().tolist() == ROWS
