@@ -26,7 +26,7 @@ from demo.workspace import repro
 from demo.world import WORLDS
 from monitoring.check.findings import Report
 from monitoring.check.knobs import Limits
-from monitoring.check.now import record, snapshot_now
+from monitoring.check.production import record, snapshot_now
 from monitoring.check.report import report
 from monitoring.frames import open_log
 from serve.log.tables import predictions

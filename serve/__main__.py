@@ -21,7 +21,7 @@ log = logging.getLogger("serve")
 def fill(settings: Settings, bundle: Path) -> None:
     """Make the bundle the champion if the store has none; else ignore it."""
     # imported here: every worker imports this module again, and uvicorn's parent process needs none of them
-    from serve.releases.acts import add, promote
+    from serve.releases.commands import add, promote
     from serve.releases.store import Store
 
     store = Store(settings.releases)

@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from churn.params import read_knobs
     from churn.profit import Profit
     from monitoring.check.knobs import Limits
-    from monitoring.check.now import nothing_to_see, record, snapshot_now
     from monitoring.check.page import as_text
+    from monitoring.check.production import nothing_to_see, record, snapshot_now
     from monitoring.check.report import report, write_report
 
     parser = argparse.ArgumentParser(prog="python -m monitoring.check", description=__doc__)

@@ -30,7 +30,7 @@ from monitoring.retrain.policy import (
 )
 from monitoring.retrain.training_table import Production, joined, read_production
 from serve.log.checks import latest
-from serve.releases.acts import mirrored
+from serve.releases.commands import mirrored
 from serve.releases.gate import check
 from serve.releases.ledger import Lineage, act_of, learned_until
 from serve.releases.registry import tell

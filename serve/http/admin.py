@@ -16,7 +16,7 @@ from churn.script import InputError
 from serve.http.json_route import JSONRoute
 from serve.http.middleware import Refused
 from serve.payloads import Acted, Deployed, Mistakes, Refusal
-from serve.releases.acts import releases
+from serve.releases.commands import releases
 from serve.releases.ledger import State
 from serve.releases.store import Store, UnknownRelease
 

@@ -12,8 +12,8 @@ from serve.http import admin
 from serve.http.application import Application
 from serve.http.json_route import JSONRoute, body_error
 from serve.http.middleware import ADMIN, Refused, Rules
+from serve.log.prediction_log import LogDown, LogFull
 from serve.log.refused import OutcomesRefused
-from serve.log.writer import LogDown, LogFull
 from serve.payloads import (
     Explanation,
     Feedback,

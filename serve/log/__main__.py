@@ -14,9 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from churn.script import InputError, run
 from serve.log.database import connect, first_line, opened
 from serve.log.migrate import HEAD, migrate
+from serve.log.prediction_log import PredictionLog
 from serve.log.prune import prune
 from serve.log.spool import Spool
-from serve.log.writer import PredictionLog
 from serve.settings import read_settings
 
 log = logging.getLogger("serve.log")

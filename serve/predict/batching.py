@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from serve.log.prediction_log import PredictionLog, Written
 from serve.log.tables import Row
-from serve.log.writer import PredictionLog, Written
 from serve.payloads import Prediction
 from serve.predict.answers import GroupResult, Work, count_group, predict_group
 from serve.predict.live import Model

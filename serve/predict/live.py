@@ -63,7 +63,7 @@ class LiveModels:
             for model in self.models
         ]
 
-    def model(self, customer_id: str | None) -> Model:
+    def model_for(self, customer_id: str | None) -> Model:
         """Return the model for a customer: always the same one, until the share of the challenger shrinks."""
         if self.challenger and customer_id is not None and bucket(self.challenger.version, customer_id) < self.share:
             return self.challenger

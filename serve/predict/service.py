@@ -1,5 +1,5 @@
-"""Which model answers which customer. Models are reloaded when the store's state changes; the champion stands in for a
-failing challenger. Nothing here knows HTTP."""
+"""From customers to answers. Models (live.py: which of them answers whom) are reloaded when the store's state changes; the
+champion stands in for a failing challenger. Nothing here knows HTTP."""
 
 import asyncio
 import logging
@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from churn.schema import ID
+from serve.log.prediction_log import LogFull, PredictionLog
 from serve.log.spool import Spool
 from serve.log.tables import Row
-from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import Prediction
 from serve.predict.batching import MAX_GROUP, Busy, Predictor, RowRefused
 from serve.predict.live import POLL_SECONDS, LiveModels, Model, Reloader
@@ -84,10 +84,10 @@ class Service:
     ) -> list[Prediction]:
         """Return answers in order, each by the model of the customer's arm; raise LogFull, Busy, RowRefused."""
         if len(customers) == 1 or not live.challenger:
-            model = live.model(customers[0][ID])
+            model = live.model_for(customers[0][ID])
             call.model_version, call.arm = model.version, model.arm
             return await self._predict(customers, request_ids, model, call, live)
-        models = [live.model(customer[ID]) for customer in customers]
+        models = [live.model_for(customer[ID]) for customer in customers]
         involved = list(dict.fromkeys(models))
         call.model_version = ",".join(model.version for model in involved)
         call.arm = ",".join(model.arm for model in involved)

@@ -13,7 +13,7 @@ from typing import Any
 from churn.script import InputError, run
 from churn.text import columns
 from serve.releases import registry
-from serve.releases.acts import add, mirrored, promote, releases
+from serve.releases.commands import add, mirrored, promote, releases
 from serve.releases.gate import passed
 from serve.releases.ledger import Act, State
 from serve.releases.store import Store, UnknownRelease

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from demo.processes import until
-from serve.log.writer import PredictionLog
+from serve.log.prediction_log import PredictionLog
 from tests.serve.log.test_writer import *  # noqa: F403
 from tests.serve.log.test_writer import aside, row, rows
 

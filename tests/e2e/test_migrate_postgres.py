@@ -8,8 +8,8 @@ from sqlalchemy import Engine, make_url, text
 
 from serve.log.database import connect
 from serve.log.migrate import NEEDED, Unusable, migrate
+from serve.log.prediction_log import PredictionLog
 from serve.log.spool import Spool
-from serve.log.writer import PredictionLog
 from tests.e2e.servers import Postgres
 from tests.serve.log.test_migrate import *  # noqa: F403
 from tests.serve.log.test_migrate import content

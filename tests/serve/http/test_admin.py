@@ -213,7 +213,7 @@ def test_a_split_answers_each_customer_in_its_arm(admin: Any, service: Any, vers
     named = {"champion": versions[1], "challenger": versions[3]}
     scorers = {arm: Scorer.open(service.store.bundle(version)) for arm, version in named.items()}
     for customer, one, other in zip(batch, alone, together, strict=True):
-        arm = service.live.model(customer["customer_id"]).arm
+        arm = service.live.model_for(customer["customer_id"]).arm
         (p,) = scorers[arm].probabilities([customer])
         for answer in (one, other):
             assert (answer["arm"], answer["model_version"]) == (arm, named[arm])
@@ -282,7 +282,7 @@ def test_a_batch_that_the_challenger_fails_in_part_is_logged_once(
     challenger = service.live.challenger
     monkeypatch.setattr(challenger, "scorer", BrokenForSome(challenger.release))
     batch = [customer | {"customer_id": f"b{i}"} for i, customer in enumerate(customers(service) * 6)]
-    wrong = next(i for i in range(500, 600) if service.live.model(f"b{i}") is challenger)
+    wrong = next(i for i in range(500, 600) if service.live.model_for(f"b{i}") is challenger)
     batch[wrong] = batch[wrong] | {"tenure": 1199.0}
     answer = admin.post("/predict/batch", json={"customers": batch}, headers=USER | {"X-Request-ID": "in-part"})
     arms = Counter(one["arm"] for one in answer.json()["predictions"])

@@ -17,9 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from demo.processes import until
 from serve.log.database import connect
 from serve.log.migrate import HEAD, VERSIONS, Unusable, migrate, version_of
+from serve.log.prediction_log import PredictionLog
 from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Check, checks, db_time, metadata, new_id, outcomes, predictions
-from serve.log.writer import PredictionLog
 from tests.conftest import ROOT
 
 AT = datetime(2026, 11, 1, 12, 30, 15, 250_000, tzinfo=UTC)

@@ -20,8 +20,8 @@ from serve.log.__main__ import main
 from serve.log.database import connect
 from serve.log.migrate import migrate
 from serve.log.outcomes import labelled, matched
+from serve.log.prediction_log import LogDown, LogFull, PredictionLog
 from serve.log.spool import Spool
-from serve.log.writer import LogDown, LogFull, PredictionLog
 from tests.conftest import ROOT
 from tests.serve.log.test_writer import outcome, row, rows
 

@@ -17,9 +17,9 @@ from sqlalchemy import select
 from churn.release import Release
 from churn.schema import ID
 from churn.scorer import Scorer
+from serve.log.prediction_log import LogFull, PredictionLog
 from serve.log.spool import Spool
 from serve.log.tables import predictions
-from serve.log.writer import LogFull, PredictionLog
 from serve.payloads import Prediction
 from serve.predict import batching as module
 from serve.predict.batching import MAX_GROUP, Busy, Predictor, RowRefused

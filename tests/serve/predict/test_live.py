@@ -34,20 +34,20 @@ def test_the_challenger_gets_its_share(version: str, share: float) -> None:
 
 @given(Ids, Shares)
 def test_the_same_customer_always_gets_the_same_arm(customer_id: str, share: float) -> None:
-    first, again = (LiveModels(CHAMPION, CHALLENGER, share).model(customer_id) for _ in range(2))
+    first, again = (LiveModels(CHAMPION, CHALLENGER, share).model_for(customer_id) for _ in range(2))
     assert first is again
 
 
 @given(Ids, Shares, Shares)
 def test_a_larger_share_moves_customers_to_the_challenger_alone(customer_id: str, a: float, b: float) -> None:
-    small, large = (LiveModels(CHAMPION, CHALLENGER, share).model(customer_id) for share in sorted((a, b)))
+    small, large = (LiveModels(CHAMPION, CHALLENGER, share).model_for(customer_id) for share in sorted((a, b)))
     assert large is CHALLENGER or small is CHAMPION
 
 
 @given(Ids)
 def test_no_share_and_the_whole_are_what_they_say(customer_id: str) -> None:
-    assert LiveModels(CHAMPION, CHALLENGER, 0.0).model(customer_id) is CHAMPION
-    assert LiveModels(CHAMPION, CHALLENGER, 1.0).model(customer_id) is CHALLENGER
+    assert LiveModels(CHAMPION, CHALLENGER, 0.0).model_for(customer_id) is CHAMPION
+    assert LiveModels(CHAMPION, CHALLENGER, 1.0).model_for(customer_id) is CHALLENGER
 
 
 def test_each_challenger_draws_other_customers() -> None:
@@ -56,7 +56,7 @@ def test_each_challenger_draws_other_customers() -> None:
 
 
 def test_a_customer_without_an_id_is_the_champion_s() -> None:
-    assert LiveModels(CHAMPION, CHALLENGER, 1.0).model(None) is CHAMPION
+    assert LiveModels(CHAMPION, CHALLENGER, 1.0).model_for(None) is CHAMPION
 
 
 # the reloader

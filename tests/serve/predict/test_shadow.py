@@ -15,9 +15,9 @@ from scipy.stats import spearmanr
 
 from churn.scorer import Scorer
 from demo.processes import until
+from serve.log.prediction_log import PredictionLog
 from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Row
-from serve.log.writer import PredictionLog
 from serve.predict import shadow as module
 from serve.predict.batching import MAX_SHADOW_ROWS, SHADOW_ROWS, Predictor
 from serve.predict.live import Model

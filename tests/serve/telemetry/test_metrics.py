@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from churn.reasons import LEVELS, REASONS
 from churn.schema import ID
 from churn.scorer import Scorer
+from serve.log.prediction_log import LogFull, PredictionLog
 from serve.log.spool import Spool
 from serve.log.tables import Check
-from serve.log.writer import LogFull, PredictionLog
 from serve.predict.batching import Predictor
 from serve.predict.live import LiveModels, Model
 from serve.telemetry import metrics
@@ -245,7 +245,7 @@ def test_the_age_of_who_answers_is_told(model: Model) -> None:
 @pytest.mark.slow
 def test_workers_that_tell_of_the_same_check_tell_it_once(tmp_path: Path) -> None:
     see = f"import datetime; metrics.check_collector.check = {CHECK!r}".replace(
-        "Check(", "__import__('serve.log.writer').log.writer.Check("
+        "Check(", "__import__('serve.log.prediction_log').log.prediction_log.Check("
     )
     worker(tmp_path, f"{see}; metrics.queue.set(1); metrics.exposition()")
     found = exposed(worker(tmp_path, f"{see}; print(metrics.exposition().decode())"))

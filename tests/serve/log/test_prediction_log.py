@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import delete, event, func, insert, select
 
 from demo.processes import until
-from serve.log import writer as module
+from serve.log import prediction_log as module
 from serve.log.database import connect
+from serve.log.prediction_log import LogFull, PredictionLog
 from serve.log.prune import prune
 from serve.log.refused import OutcomesRefused
 from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Check, Row, as_line, checks, db_time, first_id, new_id, outcomes, predictions
-from serve.log.writer import LogFull, PredictionLog
 from tests.factories import allow, refuse, refuse_all, refuse_outcomes
 
 Each = Callable[..., list[Any]]
@@ -31,7 +31,7 @@ FEATURES = {"tenure": 2.5, "contract": "Zwölf Monate 🙂", "total_charges": No
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.log.writer.RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("serve.log.prediction_log.RETRY_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ def test_the_past_is_removed_and_nothing_else(log: PredictionLog, monkeypatch: p
 def test_the_newest_check_is_seen_and_stays_while_the_database_is_away(
     log: PredictionLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("serve.log.writer.CHECK_SECONDS", 0.02)
+    monkeypatch.setattr("serve.log.prediction_log.CHECK_SECONDS", 0.02)
     row = {"model_version": "v", "verdict": "healthy", "found": {"customers": None}}
     newest = Check(NOW, **row)
     with log.engine.begin() as connection:

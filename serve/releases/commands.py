@@ -1,4 +1,4 @@
-"""What people do to releases: add a bundle, promote it, list what is there; the registry of MLflow follows."""
+"""What people do to releases: add a bundle, promote it, list what is there; MLflow's registry follows."""
 
 import logging
 import tempfile
