@@ -34,6 +34,7 @@ from churn.tracking import track
 log = logging.getLogger("deploy")
 
 FARTHEST = 100_000  # days before or after a customer's day, of an edge customer's date
+PROVED = 100_000  # customers of each split, at most
 TOLERANCE = 1e-6  # between the graph and the scikit-learn pipeline, on every row
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "xgboost-cpu", "onnx", "onnxruntime")
 
@@ -224,7 +225,9 @@ def main(
     schema = read_schema(Path(data["schema"]))
     splits = {"training": pd.read_parquet(train), "test": pd.read_parquet(test)}
     names = [column.name for column in schema.columns] + ([schema.time.name] if schema.time and schema.dates else [])
-    customers = {source: rows[names] for source, rows in splits.items()}
+    # a graph that differs does so for many; of millions a sample is looked at, and kept in memory
+    kept = {source: sample(rows, PROVED, 0) for source, rows in splits.items()}
+    customers = {source: rows[names] for source, rows in kept.items()}
     customers["edge"] = edge_customers(customers["training"], schema)
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
     model = assemble(
@@ -240,7 +243,7 @@ def main(
         "cross_validation": cross_validation(frame.loc[known, TARGET].to_numpy(), oof[known]),
         "select": choice,
         "evaluate": json.loads(evaluate_metrics.read_text()),
-        "profit": profit.in_card(profit.worth(customers["training"].select_dtypes("number"), len(frame))),
+        "profit": profit.in_card(profit.worth(splits["training"].select_dtypes("number"), len(frame))),
     }
     facts = {
         "table": Path(data["path"]).name,
@@ -261,7 +264,7 @@ def main(
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
     try:
-        churned = splits["test"][TARGET]
+        churned = kept["test"][TARGET]
         sealed, gap = write_release(building, model, Path(data["schema"]), described, customers, churned, reference)
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)

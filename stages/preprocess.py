@@ -14,6 +14,8 @@ from churn.table import are_copies, customers
 
 log = logging.getLogger("preprocess")
 
+MOSTLY_ALONE = 0.9  # share of the rows that are the first of their customer, or of their copies
+
 
 def preprocess(
     texts: pd.DataFrame,
@@ -72,17 +74,20 @@ def belonging_together(texts: pd.DataFrame, schema: Schema) -> pd.Series:
 def split_stratified(table: pd.DataFrame, test_size: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A random split that keeps the share of churned customers, row for row that of scikit-learn's train_test_split.
 
-    Of rows that belong together the first one is drawn, and the others follow it.
+    Of customers with several rows the customers are drawn. Copies are few: rows are drawn, and copies follow the first.
     """
     from sklearn.model_selection import train_test_split
 
-    firsts = table[~table[CUSTOMER].duplicated()]
+    is_first = ~table[CUSTOMER].duplicated()
+    drawn_from = table[is_first] if is_first.mean() < MOSTLY_ALONE else table
     try:
-        drawn = train_test_split(firsts, test_size=test_size, stratify=firsts[TARGET], random_state=seed)
-        if len(firsts) == len(table):
-            return drawn
-        in_test = table[CUSTOMER].isin(drawn[1][CUSTOMER])
-        return table[~in_test], table[in_test]
+        train, test = train_test_split(drawn_from, test_size=test_size, stratify=drawn_from[TARGET], random_state=seed)
+        if is_first.all():
+            return train, test
+        in_test = table[CUSTOMER].isin(test.loc[is_first[test.index], CUSTOMER])
+        order = [*train.index, *test.index, *table.index.difference(drawn_from.index)]
+        in_order = in_test.loc[order]
+        return table.loc[in_order.index[~in_order]], table.loc[in_order.index[in_order]]
     except ValueError as error:
         raise InputError(
             f"{len(table)} customers do not split with preprocess.test_size {test_size}: {error}"

@@ -1,5 +1,5 @@
-"""From customers to answers. Models (live.py: which of them answers whom) are reloaded when the store's state changes; the
-champion stands in for a failing challenger. Nothing here knows HTTP."""
+"""From customers to answers. Models (live.py: which of them answers whom) are reloaded when the store's state changes;
+the champion stands in for a failing challenger. Nothing here knows HTTP."""
 
 import asyncio
 import logging
