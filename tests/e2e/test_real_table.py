@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not TELCO.is_file(), reason=f"
 def telco(clone: Path) -> Path:
     """The clone after `dvc exp run` on the table."""
     output = command(clone, "dvc", "exp", "run", "-S", f"data.path={TELCO.resolve()}", timeout=600)
-    assert ran(output)[0] == "load"
+    assert ran(output)[:2] == ["extract", "load"]
     assert "Ran experiment" in output
     return clone
 
@@ -135,7 +135,7 @@ def test_another_rule_for_the_threshold_reruns_what_stands_behind_it(telco: Path
     assert metrics(telco, "select")["threshold_by"] == "f1"
 
 
-def test_on_three_splits_the_winner_averages_085(tmp_path: Path) -> None:
+def test_on_three_splits_the_winner_averages_0853(tmp_path: Path) -> None:
     from stages import evaluate, featurize, load, preprocess, select, train
 
     knobs = {"data.path": str(TELCO), "data.schema": str(ROOT / "schemas/telco.yaml"), "evaluate.resamples": 100}
@@ -153,4 +153,4 @@ def test_on_three_splits_the_winner_averages_085(tmp_path: Path) -> None:
 
     with contextlib.chdir(tmp_path):
         found = [roc_auc(seed) for seed in (0, 1, 2)]
-    assert mean(found) >= 0.850, found
+    assert mean(found) >= 0.853, found

@@ -24,7 +24,7 @@ KNOBS = [
     ("data.options", {"sep": ","}, ["load"]),
     ("data.path", "data/raw/other.csv", ["extract", "load", "deploy"]),
     ("data.schema", "schemas/other.yaml", READ_SCHEMA),
-    ("validate.leak_auc", 0.9, ["validate"]),
+    ("validate.leak_auc", 0.95, ["validate"]),
     ("preprocess.seed", 1, ["preprocess"]),
     ("featurize.features", ["tenure_log"], ["featurize", "evaluate", "deploy"]),
     ("train.folds", 4, TRAIN),
