@@ -5,8 +5,8 @@ from sqlalchemy import text
 
 from demo.processes import until
 from serve.log.prediction_log import PredictionLog
-from tests.serve.log.test_writer import *  # noqa: F403
-from tests.serve.log.test_writer import aside, row, rows
+from tests.serve.log.test_prediction_log import *  # noqa: F403
+from tests.serve.log.test_prediction_log import aside, row, rows
 
 pytestmark = pytest.mark.e2e
 

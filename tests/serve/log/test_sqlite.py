@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from churn.script import InputError
 from demo.processes import until
-from serve.log import database, writer
+from serve.log import database, prediction_log
 from serve.log.__main__ import main
 from serve.log.database import connect
 from serve.log.migrate import migrate
@@ -23,13 +23,13 @@ from serve.log.outcomes import labelled, matched
 from serve.log.prediction_log import LogDown, LogFull, PredictionLog
 from serve.log.spool import Spool
 from tests.conftest import ROOT
-from tests.serve.log.test_writer import outcome, row, rows
+from tests.serve.log.test_prediction_log import outcome, row, rows
 
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictionLog]:
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(prediction_log, "RETRY_SECONDS", 0.02)
     opened = PredictionLog(f"sqlite:///{tmp_path / 'folder/log.db'}", Spool(tmp_path / "spool.jsonl", 100_000))
     opened.open()
     yield opened
@@ -93,7 +93,7 @@ def test_after_a_file_took_its_place_rows_go_there(
     original.close()
     backup.close()
     if seen_by == "watcher":
-        monkeypatch.setattr(writer, "PING_SECONDS", 0)
+        monkeypatch.setattr(prediction_log, "PING_SECONDS", 0)
         recover, seen = log._recover, list[str]()
         monkeypatch.setattr(log, "_recover", lambda: (recover(), seen.append(log.problem)))
     for left in path.parent.glob("log.db-*"):
