@@ -1,6 +1,6 @@
 """The classes inside a pickled model, and opening one: importing this module imports all that the pickle needs."""
 
-import pickle
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -33,7 +33,9 @@ def load_selected(members: Path, choice: Mapping[str, Any]) -> Any:
 def dump_model(model: Any, path: Path) -> None:
     """The same bytes for the same model: scikit-learn leaves chance in the padding of the trees that it unpickles."""
     # and pickle writes a text that is one object with an attribute's name once, which hangs on what was loaded before
-    model = pickle.loads(pickle.dumps(model))
+    joblib.dump(model, buffer := io.BytesIO())
+    buffer.seek(0)
+    model = joblib.load(buffer)
     for member in members_of(
         model.named_steps["model"] if "model" in getattr(model, "named_steps", ()) else model
     ).values():
