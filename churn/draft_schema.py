@@ -18,11 +18,12 @@ import yaml
 from churn.draft_columns import FEW, ID_NAME, LEVELS, NO, YES, draft_column, is_row_number, looks_like_id, one_or_all
 from churn.formats import newest, number_format
 from churn.params import closest
+from churn.read_csv import Options
 from churn.read_hints import hint
-from churn.read_table import READERS, Options, read_table
+from churn.read_table import READERS, read_table
 from churn.schema import TARGET, Target
 from churn.script import InputError, run
-from churn.table import are_copies, as_texts, typed, with_clean_headers
+from churn.table import as_texts, copies_of, typed, with_clean_headers
 
 LEFT = {"churn", "churned", "left", "exited", "lost", "cancelled", "canceled", "closed", "gone", "attrited customer"}
 STAYED = {"stayed", "stay", "active", "existing", "existing customer", "retained", "current", "loyal", "renewed"}
@@ -95,7 +96,7 @@ AS_OF_REMARK = "decide: the day that the table describes? this is the newest dat
 
 def copies_note(once: pd.DataFrame) -> list[str]:
     copies = int(once.duplicated().sum())
-    if not copies or not are_copies(once):
+    if not copies or copies_of(once, list(once)) is None:
         return []
     return [
         f"{copies} of {len(once)} rows repeat an earlier one in every column but the id: one customer under two ids?"

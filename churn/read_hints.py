@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn.read_table import SEPARATORS, Options, read_table
+from churn.read_csv import SEPARATORS, Options
+from churn.read_table import read_table
 from churn.script import InputError
 from churn.table import with_clean_headers
 

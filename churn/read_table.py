@@ -2,50 +2,29 @@
 
 import codecs
 import csv
-import gzip
 import json
-import re
-import warnings
 from collections.abc import Callable, Iterator
-from io import TextIOWrapper
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
-from zipfile import BadZipFile, ZipFile
+from typing import Any
+from zipfile import BadZipFile
 
 import pandas as pd
-from pandas.errors import ParserWarning
+import pyarrow as pa
+from pyarrow import parquet
 
+from churn.blocks import BLOCK
 from churn.query import SNAPSHOT, table_file
+from churn.read_csv import Options, headers_as_they_are, read_csv, read_csv_parts
 from churn.script import InputError
-
-Options = dict[str, Any]
 
 OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # how files of old Office programs begin, and encrypted ones of any
 
 # a reader returns Any: with some options pandas gives something else than one frame
 
 
-def read_csv(path: Path, options: Options) -> Any:
-    # index_col: else a header with one name too few would silently shift every column
-    options = Options({"dtype": "str", "keep_default_na": False, "index_col": False}) | options
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", ParserWarning)
-        try:
-            frame = pd.read_csv(path, **options)
-        except UnicodeDecodeError as error:
-            raise InputError(_undecodable(path, options, error)) from None
-    if isinstance(frame, pd.DataFrame):
-        _refuse_short_rows(path, options, frame)
-        frame = _with_headers_as_they_are(
-            frame, lambda: pd.read_csv(path, **options | {"header": None, "nrows": 1}), options
-        )
-    # that a slower engine is taken is no matter
-    if lost := [str(one.message) for one in warned if "Falling back to the 'python' engine" not in str(one.message)]:
-        raise ValueError(lost[0])
-    return frame
-
-
-def read_parquet(path: Path, options: Options) -> Any:
+def read_parquet(path: Path | BytesIO, options: Options) -> Any:
     # nullable types: else whole numbers above 2^53 lose digits beside a missing one
     frame = pd.read_parquet(path, **Options({"dtype_backend": "numpy_nullable"}) | options)
     if not isinstance(frame.index, pd.RangeIndex):  # pandas keeps an id there
@@ -56,6 +35,17 @@ def read_parquet(path: Path, options: Options) -> Any:
         if frame[header].dtype == object and isinstance(frame[header].dropna().head(1).squeeze(), bytes):
             frame[header] = frame[header].str.decode("utf-8")
     return flat(frame)
+
+
+def read_parquet_parts(path: Path, options: Options, rows: int) -> Iterator[pd.DataFrame]:
+    """The table of a Parquet file in frames of so many rows, in one where columns hold objects or lists."""
+    with parquet.ParquetFile(path) as file:
+        if any(pa.types.is_nested(field.type) for field in file.schema_arrow):
+            yield read_parquet(path, options)
+            return
+        for batch in file.iter_batches(rows):
+            parquet.write_table(pa.Table.from_batches([batch]), part := BytesIO())
+            yield read_parquet(part, options)
 
 
 def read_jsonl(path: Path, options: Options) -> Any:
@@ -126,7 +116,7 @@ def read_xlsx(path: Path, options: Options) -> Any:
     frame = pd.read_excel(path, **options)
     if isinstance(frame, pd.DataFrame):
         _refuse_formulas(path, options, frame)
-        frame = _with_headers_as_they_are(
+        frame = headers_as_they_are(
             frame, lambda: pd.read_excel(path, **options | {"header": None, "nrows": 1}), options
         )
     return frame
@@ -136,15 +126,17 @@ READERS: dict[str, Callable[[Path, Options], Any]] = {
     ".csv": read_csv,
     ".csv.gz": read_csv,
     ".csv.zip": read_csv,
-    ".tsv": lambda path, options: read_csv(path, Options({"sep": "\t"}) | options),
-    ".txt": lambda path, options: read_csv(path, Options({"sep": separator_of(path, options)}) | options),
+    ".tsv": read_csv,
+    ".txt": read_csv,
     ".parquet": read_parquet,
     ".xlsx": read_xlsx,
     ".json": read_json,
     ".jsonl": read_jsonl,
     ".sql": read_parquet,  # of its snapshot
 }
-SEPARATORS = (",", ";", "\t", "|")
+PARTS = {read_csv: read_csv_parts, read_parquet: read_parquet_parts}
+LARGE = 2**26  # bytes of a file that is read in parts
+UNDIVIDED = {"chunksize", "iterator", "skipfooter", "columns", "filters", "engine"}  # options that go not with parts
 # of pandas' options, those that change nothing where every cell is read as text
 USELESS = ("decimal", "thousands", "true_values", "false_values", "float_precision")
 
@@ -154,6 +146,28 @@ def read_table(path: Path, options: Options, snapshot: Path = SNAPSHOT) -> pd.Da
 
     The rows of a query (.sql) are in its `snapshot`, which the stage extract wrote.
     """
+    reader = reader_of(path, options)
+    with explaining(path, options):
+        frame = reader(table_file(path, snapshot), options)
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"{path}: data.options {options} read {type(frame).__name__}, not one table")
+    if frame.empty:
+        raise InputError(f"{path} has a header of {frame.shape[1]} columns but no rows")
+    return frame
+
+
+def read_parts(path: Path, options: Options, snapshot: Path = SNAPSHOT) -> Iterator[pd.DataFrame]:
+    """The table as `read_table` gives it; a large one of CSV or Parquet in parts, which fit into memory."""
+    reader, file = reader_of(path, options), table_file(path, snapshot)
+    if reader not in PARTS or file.stat().st_size <= LARGE or set(options) & UNDIVIDED:
+        yield read_table(path, options, snapshot)
+        return
+    with explaining(path, options):
+        yield from PARTS[reader](file, options, BLOCK)
+
+
+def reader_of(path: Path, options: Options) -> Callable[[Path, Options], Any]:
+    """The reader for the suffix of `path`; an InputError where there is none, or where the file can't be its table."""
     reader = next((reader for suffix, reader in READERS.items() if path.name.lower().endswith(suffix)), None)
     if useless := [option for option in USELESS if option in options]:
         raise InputError(
@@ -172,9 +186,15 @@ def read_table(path: Path, options: Options, snapshot: Path = SNAPSHOT) -> pd.Da
             raise InputError(f"{path} is not utf-8 but utf-16: set data.options.encoding to utf-16")
         if b"\0" in start:
             raise InputError(f"{path} is not text: it holds zero bytes; is it of another format than its suffix says?")
+    return reader
+
+
+@contextmanager
+def explaining(path: Path, options: Options) -> Iterator[None]:
+    """What readers raise, as one line."""
     given = f" with data.options {options}" if options else ""
     try:
-        frame = reader(table_file(path, snapshot), options)
+        yield
     except InputError:
         raise
     except TypeError as error:
@@ -182,30 +202,6 @@ def read_table(path: Path, options: Options, snapshot: Path = SNAPSHOT) -> pd.Da
     except (ValueError, OSError, EOFError, BadZipFile, LookupError, ImportError, csv.Error) as error:
         # ValueError covers pandas' ParserError and EmptyDataError, json's and arrow's errors
         raise InputError(f"{path} cannot be read as a table{given}: {' '.join(str(error).split())}") from None
-    if not isinstance(frame, pd.DataFrame):
-        raise InputError(f"{path}: data.options {options} read {type(frame).__name__}, not one table")
-    if frame.empty:
-        raise InputError(f"{path} has a header of {frame.shape[1]} columns but no rows")
-    return frame
-
-
-def separator_of(path: Path, options: Options) -> str:
-    """The separator that stands most often in the first line."""
-    with path.open(encoding=options.get("encoding", "utf-8-sig"), errors="replace") as lines:
-        first = lines.readline()
-    return max(SEPARATORS, key=first.count)
-
-
-def _with_headers_as_they_are(
-    frame: pd.DataFrame, first_row: Callable[[], pd.DataFrame], options: Options
-) -> pd.DataFrame:
-    """pandas calls the second `tenure` tenure.1; here it keeps its name, and whoever cleans headers refuses it."""
-    headers = [str(header) for header in frame.columns]
-    mangled = [h for h in headers if (base := re.sub(r"\.\d+$", "", h)) != h and base in headers]
-    if not mangled or set(options) & {"header", "names", "skiprows", "usecols"}:
-        return frame
-    row = first_row().iloc[0].astype(str).str.strip().tolist()
-    return frame.set_axis(row, axis=1) if len(row) == len(headers) else frame
 
 
 def _refuse_formulas(path: Path, options: Options, frame: pd.DataFrame) -> None:
@@ -227,54 +223,6 @@ def _refuse_formulas(path: Path, options: Options, frame: pd.DataFrame) -> None:
         )
 
 
-def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
-    """The bytes of `path`, unpacked."""
-    match path.suffix.lower():
-        case ".gz":
-            return gzip.open(path)
-        case ".zip":
-            archive = ZipFile(path)
-            return archive.open(archive.namelist()[0])
-    return path.open("rb")
-
-
 def _start(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(65536)
-
-
-def _undecodable(path: Path, options: Options, error: UnicodeDecodeError) -> str:
-    encoding = options.get("encoding", "utf-8")
-    sentence = f"{path} is not {encoding}: byte 0x{error.object[error.start]:02x} ({error.reason})"
-    frame: Any = pd.read_csv(path, **Options(options | {"encoding": "latin-1"}))
-    for header in frame:
-        cells = frame[header].dropna().astype(str)
-        foreign = cells[~cells.map(str.isascii)]
-        if len(foreign):
-            example = f"in latin-1 the first is {foreign.iloc[0]!r}"
-            sentence += f"; column '{header}' has {len(foreign)} such cells, {example}"
-            break
-    return f"{sentence}; set data.options.encoding, for instance to latin-1"
-
-
-def _refuse_short_rows(path: Path, options: Options, frame: pd.DataFrame) -> None:
-    """pandas fills rows that end early with blanks; here they are a mistake of the file."""
-    if set(options) - {"dtype", "keep_default_na", "index_col", "sep", "delimiter", "encoding", "quotechar"}:
-        return
-    separator = options.get("sep", options.get("delimiter", ",")) or ""
-    if len(separator) != 1:  # a pattern, or left to pandas to find
-        return
-    with TextIOWrapper(_opened(path), encoding=options.get("encoding", "utf-8-sig"), newline="") as lines:
-        rows = csv.reader(lines, delimiter=separator, quotechar=options.get("quotechar", '"'))
-        header = next(row for row in rows if row)
-        width, likelier = len(header), max(SEPARATORS, key=",".join(header).count)
-        short = [(rows.line_num, row) for row in rows if row and len(row) != width]
-    if short and width == 1 and likelier in header[0]:
-        raise InputError(f"{path}: its only header is {header[0][:60]!r}; set data.options.sep to {likelier!r}")
-    if short:
-        line, row = short[0]
-        cause = "; the file seems to be cut off" if len(short) == 1 and line == rows.line_num else ""
-        raise InputError(
-            f"{path}: {len(short)} rows have not the header's {width} fields, first line {line} with {len(row)}; "
-            f"it ends in {row[-1]!r}, column '{frame.columns[min(len(row), width) - 1]}'{cause}"
-        )

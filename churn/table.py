@@ -3,12 +3,14 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from churn.blocks import BLOCK, Table
 from churn.params import closest
 from churn.schema import Column, Schema, Target, Time, as_text
 from churn.script import InputError
@@ -101,8 +103,11 @@ def days_before(dates: pd.Series, day: pd.Series | date) -> pd.Series:
     return (until - dates) / pd.Timedelta(days=1)
 
 
-def customers(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """A checked table in its types, under schema names: only the columns that the schema names."""
+def customers(texts: Table, schema: Schema) -> pd.DataFrame:
+    """A checked table in its types, under schema names: only the columns that the schema names.
+
+    Levels are categorical: of a large table they would not fit into memory as texts.
+    """
     columns: dict[str, pd.Series] = {}
     for part in schema.parts:
         if part.name not in texts:
@@ -110,7 +115,9 @@ def customers(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         if isinstance(part, Time):
             columns[part.name] = moments(texts[part.name], part.format)
         elif isinstance(part, Column | Target):
-            columns[part.name] = typed(texts[part.name], part)[0]
+            values = typed(texts[part.name], part)[0]
+            is_category = isinstance(part, Column) and part.type == "category"
+            columns[part.name] = values.astype("category") if is_category else values
         else:
             columns[part.name] = texts[part.name]
     for name in schema.dates:
@@ -119,13 +126,37 @@ def customers(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def are_copies(texts: pd.DataFrame) -> bool:
-    """Whether equal rows are more than chance explains: ten times what independent columns would bring."""
-    n = len(texts)
-    equal = texts.groupby(list(texts), dropna=False, sort=False).size()
+def fingerprints(texts: Table, names: Iterable[str]) -> pd.Series:
+    """uint64 (n,) of each row's cells in these columns: two rows that differ share one with a chance of 2^-64."""
+    found = np.zeros(len(texts), "uint64")
+    for name in names:
+        cells = texts[name]
+        for start in range(0, len(cells), BLOCK):  # of all at once each cell would be an object
+            mixed = found[start : start + BLOCK]
+            mixed ^= hashes(cells.iloc[start : start + BLOCK])
+            mixed *= np.uint64(0x9E3779B97F4A7C15)  # of the golden ratio: the order of columns counts
+            mixed ^= mixed >> np.uint64(29)
+    return pd.Series(found)
+
+
+def hashes(texts: pd.Series) -> np.ndarray:
+    """uint64 (n,); each text is hashed once."""
+    codes, known = pd.factorize(texts)
+    return np.append(pd.util.hash_array(np.asarray(known, dtype=object), categorize=False), np.uint64(0))[codes]
+
+
+def copies_of(texts: Table, names: Sequence[str]) -> pd.Series | None:
+    """`fingerprints` of these columns, where more rows are equal in them than chance explains, else None.
+
+    That is ten times what independent columns would bring.
+    """
+    n, found = len(texts), fingerprints(texts, names)
+    equal = found.value_counts()
     pairs = float((equal * (equal - 1)).sum()) / 2
-    by_chance = math.prod(float((texts[name].value_counts(dropna=False) / n).pow(2).sum()) for name in texts)
-    return pairs > 0 and pairs > 10 * by_chance * n * (n - 1) / 2
+    if not pairs:
+        return None
+    by_chance = math.prod(float((texts[name].value_counts(dropna=False) / n).pow(2).sum()) for name in names)
+    return found if pairs > 10 * by_chance * n * (n - 1) / 2 else None
 
 
 def left_out(texts: pd.DataFrame, schema: Schema) -> dict[str, pd.Series]:

@@ -2,18 +2,24 @@
 
 import logging
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from churn.blocks import write_blocks
 from churn.params import read_params
+from churn.read_csv import Options
 from churn.read_hints import hint
-from churn.read_table import Options, read_table
+from churn.read_table import read_parts
 from churn.schema import Schema, read_schema
 from churn.script import InputError, replacing, run, write_json
 from churn.table import left_out, named
 
 log = logging.getLogger("load")
+
+MILESTONE = 1_000_000  # rows
 
 
 def load(raw: pd.DataFrame, schema: Schema, path: Path, options: Options) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -29,8 +35,6 @@ def load(raw: pd.DataFrame, schema: Schema, path: Path, options: Options) -> tup
     for why, rows in left_out(table, schema).items():
         counts[why] = int((rows & kept).sum())
         kept &= ~rows
-    if not kept.any():
-        raise InputError(f"{path}: leave_out leaves none of {len(table)} rows: {counts}; correct the schema")
     return table[kept].reset_index(drop=True), counts
 
 
@@ -42,16 +46,28 @@ def main(
     def data(*, path: Path, schema: Path, options: Options | None = None) -> tuple[Path, Path, Options]:
         return path, schema, options or {}
 
-    path, schema, options = data(**read_params("data", data))
-    raw = read_table(path, options, extracted)
-    loaded, counts = load(raw, read_schema(schema), path, options)
+    path, schema_file, options = data(**read_params("data", data))
+    schema, read, counts = read_schema(schema_file), 0, Counter[str]()
+
+    def parts() -> Iterator[pd.DataFrame]:
+        nonlocal read
+        for raw in read_parts(path, options, extracted):
+            loaded, left = load(raw, schema, path, options)
+            read += len(raw)
+            counts.update(left)
+            if read // MILESTONE > (read - len(raw)) // MILESTONE:
+                log.info("read %d rows", read)
+            yield loaded
+
     with replacing(table) as temporary:
-        loaded.to_parquet(temporary, index=False)
+        rows = write_blocks(temporary, parts())
+        if not rows:
+            raise InputError(f"{path}: leave_out leaves none of {read} rows: {dict(counts)}; correct the schema")
     slugs = {f"left_out_{re.sub(r'[^a-z0-9]+', '_', why.lower()).strip('_')}": count for why, count in counts.items()}
-    write_json(metrics, {"rows_read": len(raw), "rows": len(loaded), **slugs})
+    write_json(metrics, {"rows_read": read, "rows": rows, **slugs})
     for why, count in counts.items():
-        log.info("left out %d of %d rows: %s", count, len(raw), why)
-    log.info("wrote %s: %d rows, %d columns from %s", table, *loaded.shape, path)
+        log.info("left out %d of %d rows: %s", count, read, why)
+    log.info("wrote %s: %d rows from %s", table, rows, path)
 
 
 if __name__ == "__main__":

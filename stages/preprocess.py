@@ -4,13 +4,15 @@ import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from churn.blocks import ColumnsOf, RowsOf, Table, blocks_of, write_blocks
 from churn.params import read_params, read_section
 from churn.schema import CUSTOMER, TARGET, Schema, read_schema
 from churn.script import InputError, replacing, run, write_json
-from churn.table import are_copies, customers
+from churn.table import copies_of, customers, fingerprints
 
 log = logging.getLogger("preprocess")
 
@@ -18,20 +20,30 @@ MOSTLY_ALONE = 0.9  # share of the rows that are the first of their customer, or
 
 
 def preprocess(
-    texts: pd.DataFrame,
+    texts: Table,
     schema: Schema,
     *,
     drop_duplicates: bool,
     split: Literal["auto", "stratified", "time"],
     test_size: Annotated[float, Field(gt=0, lt=1)],
+    largest: Annotated[int, Field(ge=1000)],
     seed: Annotated[int, Field(ge=0)],
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
-    """Train and test customers in their types, the target as `churned`, and what was dropped, counted by reason."""
-    once = texts.drop_duplicates() if drop_duplicates else texts
-    table = customers(once, schema).rename(columns={schema.target.name: TARGET})
+    """Train and test customers in their types, the target as `churned`, and what was dropped, counted by reason.
+
+    Of more than `largest` customers so many stay, drawn at random before the split.
+    """
     if split == "time" and schema.time is None:
         raise InputError("preprocess.split is 'time' but the schema has no time column; name one or use 'stratified'")
-    table[CUSTOMER] = belonging_together(once, schema)
+    kept = ~fingerprints(texts, texts).duplicated().to_numpy() if drop_duplicates else np.ones(len(texts), bool)
+    once = int(kept.sum())
+    if once > largest:
+        drawn = np.random.default_rng(seed).choice(np.flatnonzero(kept), largest, replace=False)
+        kept = np.zeros(len(texts), bool)
+        kept[drawn] = True
+    rows = RowsOf(texts, kept)
+    table = customers(rows, schema).rename(columns={schema.target.name: TARGET})
+    table[CUSTOMER] = belonging_together(rows, schema)
     repeats = bool(schema.id and schema.id.repeats)
     if schema.time and (split == "time" or (split == "auto" and not repeats)):
         train, test = split_by_time(table, schema.time.name, test_size)
@@ -47,7 +59,8 @@ def preprocess(
         train, test = split_stratified(table, test_size, seed)
         before = len(train)
     dropped = {
-        "duplicate_rows": len(texts) - len(once),
+        "duplicate_rows": len(texts) - once,
+        "rows_beyond_largest": once - len(rows),
         "rows_of_test_customers": before - len(train),
         "leak_columns": sum(header in schema.dropped for header in texts),
         "unknown_columns": len(set(texts) - set(schema.dropped) - {part.name for part in schema.parts}),
@@ -57,7 +70,7 @@ def preprocess(
     return train.reset_index(drop=True), test.drop(columns=CUSTOMER).reset_index(drop=True), dropped
 
 
-def belonging_together(texts: pd.DataFrame, schema: Schema) -> pd.Series:
+def belonging_together(texts: Table, schema: Schema) -> np.ndarray:
     """A number for each row (n,); rows with the same one are of one customer, or copies, and stay on one side.
 
     A customer's rows where an id repeats; else rows equal in all that the schema names but id and time, where chance
@@ -65,10 +78,9 @@ def belonging_together(texts: pd.DataFrame, schema: Schema) -> pd.Series:
     """
     names = [part.name for part in (*schema.columns, schema.target) if part.name in texts]
     if schema.id and texts[schema.id.name].duplicated().any():
-        return pd.Series(pd.factorize(texts[schema.id.name])[0], texts.index)
-    if are_copies(texts[names]):
-        return texts.groupby(names, dropna=False, sort=False).ngroup()
-    return pd.Series(range(len(texts)), texts.index)
+        return pd.factorize(texts[schema.id.name])[0]
+    copies = copies_of(texts, names)
+    return np.arange(len(texts)) if copies is None else pd.factorize(copies)[0]
 
 
 def split_stratified(table: pd.DataFrame, test_size: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -85,7 +97,7 @@ def split_stratified(table: pd.DataFrame, test_size: float, seed: int) -> tuple[
         if is_first.all():
             return train, test
         in_test = table[CUSTOMER].isin(test.loc[is_first[test.index], CUSTOMER])
-        order = [*train.index, *test.index, *table.index.difference(drawn_from.index)]
+        order = np.concatenate([train.index, test.index, table.index.difference(drawn_from.index)])
         in_order = in_test.loc[order]
         return table.loc[in_order.index[~in_order]], table.loc[in_order.index[in_order]]
     except ValueError as error:
@@ -110,11 +122,11 @@ def main(
     metrics: Path = Path("metrics/preprocess.json"),
 ) -> None:
     schema = read_schema(Path(read_section("data")["schema"]))
-    rows = pd.read_parquet(texts)
+    rows = ColumnsOf(texts)
     *splits, dropped = preprocess(rows, schema, **read_params("preprocess", preprocess))
     for path, split in zip((train, test), splits, strict=True):
         with replacing(path) as temporary:
-            split.to_parquet(temporary, index=False)
+            write_blocks(temporary, blocks_of(split))
     counts = {"rows": len(rows), "train_rows": len(splits[0]), "test_rows": len(splits[1])}
     write_json(metrics, counts | {f"dropped_{reason}": count for reason, count in dropped.items()})
     log.info("from %(rows)d rows: %(train_rows)d to train, %(test_rows)d to test", counts)

@@ -11,16 +11,30 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pydantic import Field
 
+from churn.blocks import ColumnsOf, Table
 from churn.doubts import constant, leak, many_missing, outliers, rare_class, repeated_rows, twin_rows
 from churn.params import read_params, read_section
 from churn.profile import column_profile, kind_of, page, rate
-from churn.schema import LARGEST, MAX_TEXT, Column, Identifier, Schema, Share, Target, Time, as_text, read_schema
+from churn.schema import (
+    LARGEST,
+    MAX_TEXT,
+    Column,
+    Customer,
+    Identifier,
+    Schema,
+    Share,
+    Target,
+    Time,
+    as_text,
+    read_schema,
+)
 from churn.script import InputError, run, write_json, write_text
-from churn.table import are_copies, moments, typed
+from churn.table import copies_of, fingerprints, moments, typed
 from churn.text import listed, listed_counts, quoted
 
 log = logging.getLogger("validate")
@@ -43,7 +57,7 @@ class Validation:
 
 
 def validate(
-    texts: pd.DataFrame,
+    texts: Table,
     schema: Schema,
     where: str = "the schema",
     *,
@@ -53,71 +67,77 @@ def validate(
     leak_auc: Annotated[float, Field(gt=0.5, le=1)],
 ) -> Validation:
     """Check texts under schema names (n >= 1 rows). Sentences call the schema `where` and count rows from 1."""
-    texts = texts.reset_index(drop=True)
-    found = [part for part in schema.parts if part.name in texts]
-    table = pd.DataFrame({part.name: as_typed(texts[part.name], part, schema) for part in found}, texts.index)
-    churned = table.get(schema.target.name, pd.Series(pd.NA, texts.index)).astype("Float64")
-    headers = [str(header) for header in texts]
-    unread = [header for header in headers if header not in table and header not in schema.dropped]
-    copies = texts.duplicated()
-    named = [part.name for part in (*schema.columns, schema.target) if part.name in texts]
-    twins = texts.duplicated(named) if named and are_copies(texts[named]) else pd.Series(False, texts.index)
-    twins &= ~copies & ~repeats(texts, schema)
+    texts = texts.reset_index(drop=True) if isinstance(texts, pd.DataFrame) else texts
+    headers, n = list(texts), len(texts)
+    parts = {part.name: part for part in schema.parts if part.name in texts}
+    unread = [header for header in headers if header not in parts and header not in schema.dropped]
+    copies = fingerprints(texts, headers).duplicated()
+    twins = twin_rows_of(texts, schema) & ~copies
     repeated = repeated_ids(texts, schema, copies)
-    features = [column for column in schema.columns if column.name in table and texts[column.name].notna().any()]
-
-    errors = [
-        *missing_columns(schema, headers, unread, where),
-        *broken_cells(texts, table, repeated, schema, where),
-        *one_class(churned, schema.target, where),
-    ]
-    warnings = [
-        *repeated_rows(copies),
-        *twin_rows(twins),
-        *rare_class(churned, schema.target, min_class_share),
-        *(line for column in features for line in many_missing(texts[column.name], column, max_null_share, where)),
-        *(line for column in features for line in constant(texts[column.name], where)),
-        *(line for column in features for line in outliers(table[column.name], max_outlier_share)),
-        *(line for column in features for line in leak(table[column.name], churned, leak_auc, where)),
-    ]
+    churned = (
+        typed(texts[schema.target.name], schema.target)[0].astype("Float64")
+        if schema.target.name in parts
+        else pd.Series(pd.NA, range(n), dtype="Float64")
+    )
+    errors = list(missing_columns(schema, headers, unread, where))
+    warnings = [*repeated_rows(copies), *twin_rows(twins), *rare_class(churned, schema.target, min_class_share)]
+    profile, nulls = {}, []
+    for name in [*parts, *(header for header in headers if header not in parts)]:  # one column in memory
+        cells, part = texts[name], parts.get(name)
+        values = as_typed(cells, part) if part else None
+        if part:
+            errors += broken_cells(cells, values, repeated, part, where)
+        if isinstance(part, Column) and cells.notna().any():
+            warnings += [
+                *many_missing(cells, part, max_null_share, where),
+                *constant(cells, where),
+                *outliers(values, max_outlier_share),
+                *leak(values, churned, leak_auc, where),
+            ]
+        profile[name] = column_profile(cells, values, kind_of(name, schema), churned)
+        nulls.append(cells.isna().mean())
+    errors += one_class(churned, schema.target, where)
     (errors if schema.strict else warnings).extend(unread_columns(unread, where))
     stats = {
-        "rows": len(texts),
-        "columns": texts.shape[1],
-        "average_null_share": float(texts.isna().mean().mean()),
+        "rows": n,
+        "columns": len(headers),
+        "average_null_share": float(np.mean(nulls)),
         "duplicate_rows": int(copies.sum()),
         "duplicate_ids": int(repeated.sum()),
         "copies_but_for_id": int(twins.sum()),
         "target_rate": rate(churned),
-        "profile": {h: column_profile(texts[h], table.get(h), kind_of(h, schema), churned) for h in headers},
+        "profile": {header: profile[header] for header in headers},
     }
     return Validation(not errors, errors, warnings, stats)
 
 
-def as_typed(texts: pd.Series, part: Identifier, schema: Schema) -> pd.Series:
+def as_typed(texts: pd.Series, part: Identifier) -> pd.Series:
     """The column in its type; text that is none of the type becomes null."""
     if isinstance(part, Column | Target):
         return typed(texts, part)[0]
     return moments(texts, part.format) if isinstance(part, Time) else texts
 
 
-def repeated_ids(texts: pd.DataFrame, schema: Schema, copies: pd.Series) -> pd.Series:
+def twin_rows_of(texts: Table, schema: Schema) -> pd.Series:
+    """Rows (n,) equal to an earlier one in all but id and time, more of them than chance explains, of another id."""
+    names = [part.name for part in (*schema.columns, schema.target) if part.name in texts]
+    copies = copies_of(texts, names) if names else None
+    if copies is None:
+        return pd.Series(False, range(len(texts)))
+    twins = copies.duplicated()
+    return twins & ~texts[schema.id.name].duplicated() if schema.id and schema.id.name in texts else twins
+
+
+def repeated_ids(texts: Table, schema: Schema, copies: pd.Series) -> pd.Series:
     """Rows (n,) whose id, at the same time where there is one, is in an earlier row that differs.
 
     Whole copies do not count, preprocess drops them; in a table of snapshots a customer stands once in each.
     """
     if schema.id is None or schema.id.name not in texts or schema.id.repeats:
-        return pd.Series(False, texts.index)
+        return pd.Series(False, range(len(texts)))
     key = [part.name for part in (schema.id, schema.time) if part and part.name in texts]
-    there = texts.loc[~copies & texts[schema.id.name].notna(), key]
-    return there.duplicated().reindex(texts.index, fill_value=False)
-
-
-def repeats(texts: pd.DataFrame, schema: Schema) -> pd.Series:
-    """Rows (n,) whose id is in an earlier row."""
-    if schema.id is None or schema.id.name not in texts:
-        return pd.Series(False, texts.index)
-    return texts[schema.id.name].duplicated()
+    there = fingerprints(texts, key)[~copies & texts[schema.id.name].notna()]
+    return there.duplicated().reindex(range(len(texts)), fill_value=False)
 
 
 # errors
@@ -139,64 +159,54 @@ def missing_columns(schema: Schema, headers: list[str], unread: list[str], where
         )
 
 
-def pandera_schema(texts: pd.DataFrame, table: pd.DataFrame, repeated: pd.Series, schema: Schema) -> pa.DataFrameSchema:
-    """What the typed table must satisfy; each check is called by the key under which `complaint` finds its words."""
-    columns = {}
-    for part in schema.parts:
-        if part.name not in table or texts[part.name].isna().all():
-            continue
-        readable = texts[part.name].isna() | table[part.name].notna()
-        checks = [pa.Check(lambda _, ok=readable: ok, error="type", ignore_na=False)]
-        if part == schema.id:
-            checks += [pa.Check(lambda _: ~repeated, error="unique", ignore_na=False)]
-        if isinstance(part, Column):
-            checks += [pa.Check.ge(part.min, error="min")] if part.min is not None else []
-            checks += [pa.Check.le(part.max, error="max")] if part.max is not None else []
-            checks += [pa.Check.isin(part.levels, error="levels")] if part.levels is not None else []
-            checks += [pa.Check.in_range(-LARGEST, LARGEST, error="size")] if part.type == "number" else []
-            is_free = part.type == "category" and part.levels is None
-            checks += [pa.Check.str_length(max_value=MAX_TEXT, error="length")] if is_free else []
-        columns[part.name] = pa.Column(checks=checks, nullable=isinstance(part, Column) and part.nullable)
-    return pa.DataFrameSchema(columns)
+def checks_of(cells: pd.Series, values: pd.Series, repeated: pd.Series, part: Identifier) -> pa.Column:
+    """What the typed values must satisfy; each check is called by the key under which `complaint` finds its words."""
+    readable = cells.isna() | values.notna()
+    checks = [pa.Check(lambda _: readable, error="type", ignore_na=False)]
+    if isinstance(part, Customer):
+        checks += [pa.Check(lambda _: ~repeated, error="unique", ignore_na=False)]
+    if isinstance(part, Column):
+        checks += [pa.Check.ge(part.min, error="min")] if part.min is not None else []
+        checks += [pa.Check.le(part.max, error="max")] if part.max is not None else []
+        checks += [pa.Check.isin(part.levels, error="levels")] if part.levels is not None else []
+        checks += [pa.Check.in_range(-LARGEST, LARGEST, error="size")] if part.type == "number" else []
+        is_free = part.type == "category" and part.levels is None
+        checks += [pa.Check.str_length(max_value=MAX_TEXT, error="length")] if is_free else []
+    return pa.Column(checks=checks, nullable=isinstance(part, Column) and part.nullable)
 
 
 def broken_cells(
-    texts: pd.DataFrame, table: pd.DataFrame, repeated: pd.Series, schema: Schema, where: str
+    cells: pd.Series, values: pd.Series, repeated: pd.Series, part: Identifier, where: str
 ) -> Iterator[str]:
-    """One sentence per column and kind of mistake, in schema order."""
+    """One sentence per kind of mistake in a column (n,), read as `values` (n,)."""
+    n, share = len(cells), float(cells.isna().mean())
+    if share == 1:
+        yield f"column '{part.name}': all {n} values are missing; fill them, or take the column out of {where}"
+        return
     try:
-        pandera_schema(texts, table, repeated, schema).validate(table, lazy=True)
+        pa.DataFrameSchema({part.name: checks_of(cells, values, repeated, part)}).validate(values.to_frame(), lazy=True)
         failed = {}
     except pa.errors.SchemaErrors as error:
-        groups = error.failure_cases.groupby(["column", "check"])["index"]
-        failed = {key: rows.astype("int64") for key, rows in groups}
-    for part in schema.parts:
-        if part.name not in texts:
-            continue
-        cells, n = texts[part.name], len(texts)
-        share = float(cells.isna().mean())
-        if share == 1:
-            yield f"column '{part.name}': all {n} values are missing; fill them, or take the column out of {where}"
-            continue
-        for check in ("type", "not_nullable", "unique", "min", "max", "levels", "size", "length"):
-            rows = failed.get((part.name, check), pd.Series(dtype="int64"))
-            if check == "not_nullable":  # a cell that is there but unreadable was reported under "type"
-                rows = rows[cells[rows].isna().to_numpy()]
-            if len(rows):
-                first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
-                value = cells[first] if check in ("min", "max", "size") else quoted(cells[first])
-                example = "" if check == "not_nullable" else f"{value} "
-                bad = cells[rows].value_counts()
-                others = f", in all {listed_counts(bad.to_dict())}" if len(bad) > 1 and check != "unique" else ""
-                yield (
-                    f"column '{part.name}': {len(rows)} of {n} values {predicate}, "
-                    f"e.g. {example}in row {first + 1}{others}; {way_out}"
-                )
-        if isinstance(part, Column) and part.max_missing and share > part.max_missing:
+        failed = {check: rows.astype("int64") for check, rows in error.failure_cases.groupby("check")["index"]}
+    for check in ("type", "not_nullable", "unique", "min", "max", "levels", "size", "length"):
+        rows = failed.get(check, pd.Series(dtype="int64"))
+        if check == "not_nullable":  # a cell that is there but unreadable was reported under "type"
+            rows = rows[cells[rows].isna().to_numpy()]
+        if len(rows):
+            first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
+            value = cells[first] if check in ("min", "max", "size") else quoted(cells[first])
+            example = "" if check == "not_nullable" else f"{value} "
+            bad = cells[rows].value_counts()
+            others = f", in all {listed_counts(bad.to_dict())}" if len(bad) > 1 and check != "unique" else ""
             yield (
-                f"column '{part.name}': {cells.isna().sum()} of {n} values are missing, more than its max_missing "
-                f"{part.max_missing:g}, e.g. in row {cells.isna().argmax() + 1}; fill them, or raise it in {where}"
+                f"column '{part.name}': {len(rows)} of {n} values {predicate}, "
+                f"e.g. {example}in row {first + 1}{others}; {way_out}"
             )
+    if isinstance(part, Column) and part.max_missing and share > part.max_missing:
+        yield (
+            f"column '{part.name}': {cells.isna().sum()} of {n} values are missing, more than its max_missing "
+            f"{part.max_missing:g}, e.g. in row {cells.isna().argmax() + 1}; fill them, or raise it in {where}"
+        )
 
 
 def complaint(check: str, part: Identifier, where: str) -> tuple[str, str]:
@@ -262,12 +272,12 @@ def main(
 ) -> None:
     where = Path(read_section("data")["schema"])
     schema = read_schema(where)
-    table = pd.read_parquet(texts)
+    table = ColumnsOf(texts)
     validation = validate(table, schema, str(where), **read_params("validate", validate))
     write_json(metrics, validation.metrics)
     write_json(result, asdict(validation), digits=9)
     write_text(profile, as_page(validation, str(where)))
-    log.info("read %s: %d rows, %d columns; checked against %s", texts, *table.shape, where)
+    log.info("read %s: %d rows, %d columns; checked against %s", texts, len(table), len(list(table)), where)
     if dropped := {header: why for header, why in schema.dropped.items() if header in table}:
         log.info("not read, as %s says: %s", where, ", ".join(f"{header!r} ({why})" for header, why in dropped.items()))
     for line in validation.warnings:

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from churn.draft_schema import draft, sheets_note
+from churn.read_csv import Options
 from churn.read_hints import hint
-from churn.read_table import Options, read_table
+from churn.read_table import read_table
 from churn.schema import Schema
 from churn.script import InputError
 from churn.table import customers, with_clean_headers

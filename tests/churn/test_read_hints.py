@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from openpyxl import Workbook
 
+from churn.read_csv import Options
 from churn.read_hints import hint
-from churn.read_table import Options, read_table
+from churn.read_table import read_table
 from churn.table import with_clean_headers
 
 SOUGHT = ["Customer", "Churn"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from churn.schema import Column, Schema
 from churn.script import InputError
-from churn.table import as_texts, cell_of, customers, left_out, moments, named, typed
+from churn.table import as_texts, cell_of, customers, fingerprints, left_out, moments, named, typed
 
 NUMBER = Column(name="tenure", type="number")
 SENIOR = Column(name="senior", type="boolean", positive=("1",), negative=("0", "no"))
@@ -306,3 +306,10 @@ def test_a_rule_for_a_column_that_is_not_there_is_refused() -> None:
     schema = leaving_out({"source": "Regin", "values": "test", "why": "test entries"})
     with pytest.raises(InputError, match=r"leave_out: the table has no column 'Regin' \(did you mean 'Region'\?\)"):
         left_out(named(pd.DataFrame({"Region": ["a"], "Churn": ["Yes"]}), schema), schema)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", None, "None"]), st.sampled_from(["a", "", None])), max_size=20))
+def test_fingerprints_are_equal_where_the_rows_are(rows: list[tuple[str | None, str | None]]) -> None:
+    frame = pd.DataFrame(rows, columns=["x", "y"], dtype="str")
+    expected = frame.groupby(["x", "y"], dropna=False, sort=False).ngroup().tolist()
+    assert pd.factorize(fingerprints(frame, ["x", "y"]))[0].tolist() == expected

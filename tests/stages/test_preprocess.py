@@ -13,7 +13,7 @@ from churn.schema import CUSTOMER, TARGET, Schema
 from churn.script import InputError
 from stages.preprocess import main, preprocess
 
-KNOBS: dict[str, Any] = {"drop_duplicates": True, "split": "auto", "test_size": 0.2, "seed": 42}
+KNOBS: dict[str, Any] = {"drop_duplicates": True, "split": "auto", "test_size": 0.2, "largest": 1000, "seed": 42}
 PLAIN: dict[str, Any] = {
     "id": {"name": "customer_id"},
     "target": {"name": "left", "positive": "Yes", "negative": "No"},
@@ -123,10 +123,22 @@ def test_by_time_a_customer_of_the_test_teaches_nothing_if_the_id_repeats() -> N
 # what is kept
 
 
+def test_of_more_rows_than_largest_so_many_are_drawn() -> None:
+    table = pd.concat([texts(3000), texts(3000).head(60)], ignore_index=True)
+    train, test, dropped = preprocess(table, SCHEMA, **KNOBS)
+    assert (len(train), len(test)) == (800, 200)
+    assert (dropped["duplicate_rows"], dropped["rows_beyond_largest"]) == (60, 2000)
+    drawn = pd.concat([train, test])
+    assert not drawn["customer_id"].duplicated().any()
+    # from everywhere, in the table's proportions
+    assert drawn["tenure"].quantile([0.25, 0.5, 0.75]).tolist() == pytest.approx([750, 1500, 2250], rel=0.1)
+    assert drawn[TARGET].mean() == pytest.approx(1 / 3, abs=0.05)
+
+
 def test_columns_come_in_their_types_and_the_target_as_churned() -> None:
     train, test, _ = preprocess(texts(), SCHEMA, **KNOBS)
     assert train.dtypes.astype(str).to_dict() == {
-        "customer_id": "str", TARGET: "boolean", "tenure": "float64", "partner": "boolean", "contract": "str",
+        "customer_id": "str", TARGET: "boolean", "tenure": "float64", "partner": "boolean", "contract": "category",
     }  # fmt: skip
     assert (test.dtypes == train.dtypes).all()
     row = train[train["customer_id"] == "C003"].iloc[0]
@@ -153,7 +165,8 @@ def test_a_row_that_differs_in_one_cell_is_no_copy() -> None:
 
 def test_leaks_and_unknown_columns_are_dropped_and_counted() -> None:
     train, test, dropped = preprocess(texts(reason="moved", colour="red", city="x"), SCHEMA, **KNOBS)
-    assert dropped == {"duplicate_rows": 0, "rows_of_test_customers": 0, "leak_columns": 1, "unknown_columns": 2}
+    assert (dropped["leak_columns"], dropped["unknown_columns"]) == (1, 2)
+    assert sum(dropped.values()) == 3
     assert not {"reason", "colour", "city"} & {*train, *test}
 
 
@@ -222,13 +235,13 @@ def test_the_files_hold_the_splits_and_the_counts(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(json.dumps({"data": {"schema": "my.yaml"}, "preprocess": KNOBS}))
     Path("my.yaml").write_text(json.dumps(PLAIN))
-    pd.concat([texts(), texts().head(3)]).to_parquet("loaded.parquet")
+    pd.concat([texts(), texts().head(3)], ignore_index=True).to_parquet("loaded.parquet")
     for twin in ("a", "b"):
         main(Path("loaded.parquet"), *(Path(twin, f"{name}") for name in ("train.parquet", "test.parquet", "m.json")))
     assert len(pd.read_parquet("a/train.parquet")) == 48
     assert json.loads(Path("a/m.json").read_text()) == {
         "rows": 63, "train_rows": 48, "test_rows": 12,
-        "dropped_duplicate_rows": 3, "dropped_rows_of_test_customers": 0,
+        "dropped_duplicate_rows": 3, "dropped_rows_beyond_largest": 0, "dropped_rows_of_test_customers": 0,
         "dropped_leak_columns": 0, "dropped_unknown_columns": 0,
     }  # fmt: skip
     assert [path.read_bytes() for path in sorted(Path("a").iterdir())] == [
