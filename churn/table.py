@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -25,12 +25,26 @@ def as_texts(raw: pd.Series, missing: tuple[str, ...]) -> pd.Series:
     return texts.mask(texts.isin({"", *(marker.strip() for marker in missing)}))
 
 
-def with_clean_headers(raw: pd.DataFrame) -> pd.DataFrame:
-    """`raw` with headers as text, without byte-order mark and white space around; two that become one are refused."""
-    headers = [str(header).lstrip("\ufeff").strip() for header in raw.columns]
-    if twice := [header for header, n in Counter(headers).items() if n > 1]:
+def clean_headers(headers: Iterable[Any]) -> list[str]:
+    """Headers as text, without byte-order mark and white space around; two that become one are refused."""
+    clean = [str(header).lstrip("\ufeff").strip() for header in headers]
+    if twice := [header for header, n in Counter(clean).items() if n > 1]:
         raise InputError("\n".join(f"the table has the header {header!r} twice; drop one" for header in twice))
-    return raw.set_axis(headers, axis=1)
+    return clean
+
+
+def with_clean_headers(raw: pd.DataFrame) -> pd.DataFrame:
+    return raw.set_axis(clean_headers(raw.columns), axis=1)
+
+
+def header_names(headers: Collection[str], schema: Schema) -> dict[str, str]:
+    """Header -> schema name, in schema order, of those that the schema names."""
+    found = {part.name: [h for h in dict.fromkeys(part.headers) if h in headers] for part in schema.parts}
+    if twice := {name: hits for name, hits in found.items() if len(hits) > 1}:
+        raise InputError(
+            "\n".join(f"column '{name}': the table has it twice, as {hits}; drop one" for name, hits in twice.items())
+        )
+    return {hits[0]: name for name, hits in found.items() if hits}
 
 
 def named(raw: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -39,12 +53,7 @@ def named(raw: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     Columns that are missing stay missing here: the check of the table reports them with all else.
     """
     raw = with_clean_headers(raw)
-    found = {part.name: [h for h in dict.fromkeys(part.headers) if h in raw.columns] for part in schema.parts}
-    if twice := {name: hits for name, hits in found.items() if len(hits) > 1}:
-        raise InputError(
-            "\n".join(f"column '{name}': the table has it twice, as {hits}; drop one" for name, hits in twice.items())
-        )
-    names = {hits[0]: name for name, hits in found.items() if hits}
+    names = header_names(raw.columns, schema)
     order = [*names, *(header for header in raw.columns if header not in names)]
     return pd.DataFrame({names.get(h, h): as_texts(raw[h], schema.missing) for h in order})
 
