@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 from churn.customers import records
 from churn.model import load_model
 from churn.release import open_release
+from churn.table import customers, named
+from serve.score.__main__ import main as score
 from tests.conftest import ROOT, with_knobs
 
 EXACT = 1e-6
@@ -128,15 +130,30 @@ def test_every_kind_of_column_is_scored_as_in_training(people: tuple[Path, TestC
     release = open_release(folder / "models/release")
     model = load_model(folder / "models/release/model.joblib")
     test = pd.read_parquet(folder / "data/test.parquet")
-    customers = records(test, release.schema)
-    assert customers[0]["as_of"] == "2024-06-30"
-    assert {customer["device"] for customer in customers} == {"Mobile Phone", "Tablet", None}
-    assert set(customers[0]) == {"charge", "joined", "contract_end", "city", "device", "premium", "as_of"}
+    sent = records(test, release.schema)
+    assert sent[0]["as_of"] == "2024-06-30"
+    assert {customer["device"] for customer in sent} == {"Mobile Phone", "Tablet", None}
+    assert set(sent[0]) == {"charge", "joined", "contract_end", "city", "device", "premium", "as_of"}
     p = model.predict_proba(test[list(model.feature_names_in_)])[:, 1]
     assert len(p) > 100
     assert np.ptp(p) > 0.3
-    for found in answers(client, customers):
+    for found in answers(client, sent):
         np.testing.assert_allclose([answer["churn_probability"] for answer in found], p, rtol=0, atol=EXACT)
+
+
+def test_the_table_that_people_train_on_is_scored_as_it_is(people: tuple[Path, TestClient], tmp_path: Path) -> None:
+    folder, client = people
+    assert score([str(folder / "people.csv"), str(tmp_path / "out"), "--separator", ";", "--as-of", "2024-06-30"]) == 0
+    scored = pd.concat(map(pd.read_parquet, sorted((tmp_path / "out").glob("part-*.parquet"))), ignore_index=True)
+    assert scored["customer_id"].tolist() == table()["Kundennummer"].tolist()
+    release = open_release(folder / "models/release")
+    typed = customers(named(table(), release.schema), release.schema)
+    sent = records(typed, release.schema)
+    for found in answers(client, sent):
+        for key in ("prediction", "threshold", "model_version"):
+            assert scored[key].tolist() == [answer[key] for answer in found]
+        p = [answer["churn_probability"] for answer in found]
+        np.testing.assert_allclose(scored["churn_probability"], p, rtol=0, atol=EXACT)
 
 
 def test_a_word_that_is_merged_scores_as_what_it_means_and_dates_count_from_the_day(

@@ -26,7 +26,10 @@ HOUSE = ("churn", "stages", "serve", "monitoring", "review", "demo", "tests", "b
 
 
 # script -> why the service is not held to what it imports
-BESIDE = {"serve/releases/registry.py": "the command line's alone, where MLflow is; its functions import the training"}
+BESIDE = {
+    "serve/releases/registry.py": "the command line's alone, where MLflow is; its functions import the training",
+    **dict.fromkeys(scripts("serve/score"), "a command for files, where pandas and pyarrow are"),
+}
 SCRIPTS, WATCH = scripts("churn", "stages"), scripts("monitoring")
 REVIEW = scripts("review")
 SERVICE = [path for path in scripts("serve") if path not in BESIDE]

@@ -1,0 +1,218 @@
+"""Rows of a table to what the scorer reads, column by column; and the rows that the schema refuses, with the reasons.
+
+What a cell means is `churn.table`'s to say, as in training. It is asked once for each different cell of a column, and
+not at all for numbers that come as numbers and lie in their range.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from churn.schema import AS_OF, LARGEST, MAX_TEXT, Column, Schema, as_text
+from churn.script import InputError
+from churn.table import as_texts, clean_headers, days_before, header_names, left_out, moments, typed
+from churn.text import listed, quoted
+
+MAX_ID = 128  # characters of a customer's id, as in requests
+
+Reasons = dict[int, list[str]]  # row -> what is wrong with it
+
+
+@dataclass(frozen=True)
+class Checked:
+    """n rows."""
+
+    ids: np.ndarray  # object (n,), None where there is none
+    columns: dict[str, np.ndarray]  # (n,) each, as `Scorer.columns` gives them
+    refused: Reasons
+    left_out: dict[int, str]  # as the schema's leave_out says
+
+
+def check(table: pa.Table, schema: Schema, day: date) -> Checked:
+    """Rows with the headers of a table, or with schema names; dates count from their row's time, else from `day`."""
+    headers = header_names(table.column_names, schema)
+    cells = {name: plain(table.column(header)) for header, name in headers.items()}
+    refused: Reasons = defaultdict(list)
+    columns = {}
+    for column in schema.columns:
+        if column.name in cells:
+            columns[column.name], found = read(cells[column.name], column, schema.missing)
+        else:
+            columns[column.name], found = absent(column, len(table)), {}
+        for row, why in found.items():
+            refused[row].append(f"{column.name}: {why}")
+    if schema.dates:
+        until = days_of(table, schema, day, refused)
+        for name in schema.dates:
+            columns[name] = days_before(pd.Series(columns[name]), until).to_numpy()
+    ids = np.full(len(table), None, dtype=object)
+    if schema.id and schema.id.name in cells:
+        texts = ids_of(cells[schema.id.name], schema.missing)
+        ids = texts.to_numpy(object, na_value=None)
+        for row in np.flatnonzero(texts.str.len().gt(MAX_ID)).tolist():
+            refused[row].append(f"{schema.id.name}: has more than {MAX_ID} characters")
+    left = dict(rows_left_out(cells, headers, schema))
+    return Checked(ids, columns, {row: why for row, why in refused.items() if row not in left}, left)
+
+
+def with_schema_names(table: pa.Table, schema: Schema, where: str) -> pa.Table:
+    """The table with clean headers; an InputError where it lacks a column that the schema needs."""
+    table = table.rename_columns(clean_headers(table.column_names))
+    there = set(header_names(table.column_names, schema).values())
+    lacking = [column for column in schema.columns if column.name not in there and not column.nullable]
+    if not there & {column.name for column in schema.columns}:
+        raise InputError(
+            f"{where} has none of the release's columns; its headers are {listed(table.column_names[:8])}: "
+            "is --separator right?"
+        )
+    if lacking:
+        words = "; ".join(f"'{c.name}' (header {' or '.join(map(quoted, dict.fromkeys(c.headers)))})" for c in lacking)
+        raise InputError(f"{where} lacks the column {words}; add it")
+    return table
+
+
+def plain(cells: pa.ChunkedArray) -> pa.Array:
+    """One array; bytes as the text that they are."""
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.unify_dictionaries()
+    array = cells.combine_chunks()
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return array.cast(pa.string()) if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) else array
+
+
+def absent(column: Column, n: int) -> np.ndarray:
+    """A column that the table has not and need not have."""
+    match column.type:
+        case "category":
+            return np.full(n, None, dtype=object)
+        case "date":
+            return np.full(n, "NaT", dtype="datetime64[ns]")
+    return np.full(n, np.nan)
+
+
+def distinct(cells: pa.Array, missing: tuple[str, ...]) -> tuple[pd.Series, np.ndarray]:
+    """The different cells as texts, the last one null; and the place (n,) of each row's cell among them."""
+    encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
+    known = encoded.dictionary
+    if pa.types.is_string(known.type) or pa.types.is_large_string(known.type):
+        texts = pa.concat_arrays([known, pa.nulls(1, known.type)]).to_pandas().astype("str")
+    else:
+        texts = pd.Series([*known.to_pylist(), None], dtype=object)
+    return as_texts(texts, missing), encoded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+
+
+def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pd.Series:
+    """(n,) texts; ids differ from row to row, so that it does not pay to look for equal ones."""
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_decode()
+    if pa.types.is_integer(cells.type):
+        cells = cells.cast(pa.string())
+    return as_texts(cells.to_pandas(), missing)
+
+
+def read(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
+    """(n,) float64, object for levels, datetime64 for dates; and what is wrong, by row."""
+    if column.type == "number" and not column.merge and is_number(cells.type):
+        values = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy()
+        with np.errstate(invalid="ignore"):
+            usual = (values >= max(column.low, -LARGEST)) & (values <= min(column.high, LARGEST))
+        if column.nullable:
+            usual |= np.isnan(values)
+        usual &= ~np.isin(values, numbers_among(missing))
+        rows = np.flatnonzero(~usual)
+        if not len(rows):
+            return values, {}
+        values[rows], found = read_texts(cells.take(pa.array(rows)), column, missing)
+        return values, {int(rows[place]): why for place, why in found.items()}
+    return read_texts(cells, column, missing)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def numbers_among(texts: tuple[str, ...]) -> list[float]:
+    values = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce")
+    return [float(value) for value in values.dropna()]
+
+
+def read_texts(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
+    texts, place = distinct(cells, missing)
+    values, unreadable = typed(texts, column)
+    faults = dict(faults_of(texts, values, unreadable, column))
+    match column.type:
+        case "category":
+            array = values.to_numpy(object, na_value=None)
+        case "date":
+            array = values.to_numpy("datetime64[ns]")
+        case _:
+            array = values.to_numpy("float64", na_value=np.nan)
+    if not faults:
+        return array[place], {}
+    why = np.full(len(texts), None, dtype=object)
+    why[list(faults)] = list(faults.values())
+    rows = np.flatnonzero(np.isin(place, list(faults)))
+    return array[place], dict(zip(rows.tolist(), why[place[rows]].tolist(), strict=True))
+
+
+def faults_of(texts: pd.Series, values: pd.Series, unreadable: pd.Series, column: Column) -> Iterator[tuple[int, str]]:
+    """(place, what is wrong with that text), at most one for each."""
+    missing = texts.isna().to_numpy()
+    yield from ((place, "is missing") for place in np.flatnonzero(missing & ~column.nullable).tolist())
+    for place in np.flatnonzero(unreadable).tolist():
+        yield place, f"{quoted(texts[place])} is {wanted(column)}"
+    if column.type == "number":
+        numbers = values.to_numpy("float64", na_value=np.nan)
+        bounds = [
+            (numbers < column.low, f"below the minimum {as_text(column.min)}"),
+            (numbers > column.high, f"above the maximum {as_text(column.max)}"),
+            (np.abs(numbers) > LARGEST, f"beyond ±{LARGEST:.0e}"),
+        ]
+        for is_out, words in bounds:
+            yield from ((place, f"{texts[place]} is {words}") for place in np.flatnonzero(is_out).tolist())
+    if column.type == "category":
+        for place in np.flatnonzero(texts.str.len().gt(MAX_TEXT)).tolist():
+            yield place, f"has more than {MAX_TEXT} characters"
+
+
+def wanted(column: Column) -> str:
+    match column.type:
+        case "boolean":
+            positive, negative = column.positive or ("true",), column.negative or ("false",)
+            return f"neither positive ({listed(positive)}) nor negative ({listed(negative)})"
+        case "date":
+            return f"no date {f'like {column.format}' if column.format else 'of ISO 8601'}"
+    return "no finite number"
+
+
+def days_of(table: pa.Table, schema: Schema, day: date, refused: Reasons) -> pd.Series | date:
+    """The day of each row."""
+    part, format_ = schema.time, schema.time.format if schema.time else None
+    header = next((h for h in (part.headers if part else (AS_OF,)) if h in table.column_names), None)
+    if header is None:
+        return day
+    texts, place = distinct(plain(table.column(header)), schema.missing)
+    days = moments(texts, format_).to_numpy()[place]
+    for row in np.flatnonzero(np.isnat(days)).tolist():
+        refused[row].append(f"{part.name if part else AS_OF}: {quoted(texts[place[row]])} is no date")
+    return pd.Series(days)
+
+
+def rows_left_out(
+    cells: Mapping[str, pa.Array], headers: Mapping[str, str], schema: Schema
+) -> Iterator[tuple[int, str]]:
+    """Rows that the schema leaves out and why; rules about the outcome and about absent columns do not count here."""
+    for rule in reversed(schema.leave_out):  # of several reasons the first stays
+        name = next((part.name for part in schema.parts if rule.source in part.headers), rule.source)
+        if name == schema.target.name or name not in cells:
+            continue
+        texts, place = distinct(cells[name], schema.missing)
+        alone = schema.model_copy(update={"leave_out": (rule,)})
+        out = left_out(pd.DataFrame({name: texts}), alone)[rule.why].to_numpy(bool)
+        for row in np.flatnonzero(out[place]).tolist():
+            yield row, rule.why

@@ -1,0 +1,76 @@
+"""Where pieces are scored: in processes of this machine, or on a Dask cluster. Results come as they are ready."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
+from typing import Any
+
+from churn.script import InputError
+from serve.score.job import Job, carried, live
+from serve.score.piece import score_piece
+from serve.score.pieces import Piece
+
+Task = tuple[Piece, str]  # and the name of its file
+AGAIN = "run the same command again: what is finished stays"
+RETRIES = 3  # of a piece whose worker was lost
+_job: Job
+
+
+def local(tasks: Sequence[Task], job: Job, processes: int) -> Iterator[dict[str, Any]]:
+    """In so many processes; one is this one."""
+    if processes == 1 or len(tasks) < 2:
+        yield from (score_piece(piece, name, job) for piece, name in tasks)
+        return
+    # a fork would share onnxruntime's locks. The job is small: while Python hands more than a pipe holds to a process
+    # that dies, it waits for ever
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(tasks)), spawn, begin, (job,)) as pool:
+        try:
+            asked = [pool.submit(score_task, task) for task in tasks]
+            yield from (one.result() for one in futures.as_completed(asked))
+        except BrokenProcessPool:
+            raise InputError(
+                f"a process was killed, for instance for want of memory; {AGAIN}, with fewer --processes"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def begin(job: Job) -> None:
+    global _job
+    Thread(target=end_with_parent, daemon=True).start()
+    _job = job
+    live(job)
+
+
+def end_with_parent() -> None:
+    """A worker would wait for work for ever where its parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
+def score_task(task: Task) -> dict[str, Any]:
+    return score_piece(*task, _job)
+
+
+def on_dask(tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str, Any]]:
+    """On the cluster of a scheduler; its workers see the input and the output under the same paths."""
+    try:
+        from distributed import Client, as_completed  # who names no cluster does without
+    except ImportError:
+        raise InputError("--engine dask needs the package distributed: pip install distributed") from None
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except OSError as error:
+        raise InputError(f"--address {address}: no Dask scheduler answers: {error}") from None
+    with client:
+        shared = client.scatter(carried(job), broadcast=True)
+        asked = [client.submit(score_piece, piece, name, shared, pure=False, retries=RETRIES) for piece, name in tasks]
+        for one in as_completed(asked):
+            yield one.result()

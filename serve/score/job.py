@@ -1,0 +1,125 @@
+"""What all pieces share: the releases by their content, who answers whom, and the models opened from it once."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from churn.release import FILES, MANIFEST, REFERENCE
+from churn.schema import Schema
+from serve.predict.live import Model, bucket, open_model
+from serve.releases.ledger import State
+from serve.releases.store import Store
+
+EDGES = 200  # quantiles of the reference between which numbers are counted
+
+Bundle = Path | Mapping[str, bytes]  # a folder that all processes see, or its files
+
+
+@dataclass(frozen=True)
+class Job:
+    champion: str  # version
+    challenger: str | None
+    share: float  # of the customers whom the challenger answers
+    bundles: Mapping[str, Bundle]  # by version
+    day: date  # from which dates count in rows without a day of their own
+    out: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What, beside the input, the output hangs on."""
+        models = {"champion": self.champion, "challenger": self.challenger, "share": self.share}
+        return models | ({"day": self.day.isoformat()} if live(self).champion.release.schema.moment else {})
+
+
+def job_of(store: Store, day: date, out: str) -> Job:
+    """The releases that answer now."""
+    state: State = store.state()
+    store.champion()  # or the error that names the way out
+    versions = [version for version in (state["champion"], state["challenger"]) if version]
+    bundles: dict[str, Bundle] = {version: store.bundle(version) for version in versions}
+    return Job(versions[0], state["challenger"], state["share"], bundles, day, out)
+
+
+def carried(job: Job) -> Job:
+    """The job with the releases' content, for processes on other machines."""
+    files = {
+        version: {name: (bundle / name).read_bytes() for name in (*FILES, MANIFEST)}
+        if isinstance(bundle, Path)
+        else bundle
+        for version, bundle in job.bundles.items()
+    }
+    return replace(job, bundles=files)
+
+
+@dataclass(frozen=True)
+class Live:
+    """The models of a job, opened and verified in this process."""
+
+    champion: Model
+    challenger: Model | None
+    share: float
+    edges: Mapping[str, np.ndarray]  # number or boolean column -> rising numbers
+
+    @property
+    def models(self) -> list[Model]:
+        return [model for model in (self.champion, self.challenger) if model]
+
+    @property
+    def schema(self) -> Schema:
+        return self.champion.release.schema
+
+    def is_challenged(self, ids: np.ndarray) -> np.ndarray:
+        """bool (n,): whom the challenger answers, as in the service; ids (n,), None where there is none."""
+        if not self.challenger or not self.share:
+            return np.zeros(len(ids), bool)
+        version = self.challenger.version
+        return np.array([name is not None and bucket(version, name) < self.share for name in ids], bool)
+
+
+_live: dict[tuple[str, str | None, float], Live] = {}
+
+
+def live(job: Job) -> Live:
+    """Opened once in each process: Scorer.open verifies what arrived."""
+    key = (job.champion, job.challenger, job.share)
+    if key not in _live:
+        champion = opened(job, job.champion, "champion")
+        challenger = opened(job, job.challenger, "challenger") if job.challenger else None
+        _live[key] = Live(champion, challenger, job.share, edges(champion))
+    return _live[key]
+
+
+def opened(job: Job, version: str, arm: Any) -> Model:
+    bundle = job.bundles[version]
+    if isinstance(bundle, Path):
+        return open_model(bundle, arm)
+    folder = Path(_folder().name, version)
+    folder.mkdir(exist_ok=True)
+    for name, content in bundle.items():
+        (folder / name).write_bytes(content)
+    return open_model(folder, arm)
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="churn-score-")
+
+
+def edges(model: Model) -> dict[str, np.ndarray]:
+    """Between these the values of each number column are counted: quantiles of the release's reference."""
+    reference = pd.read_parquet(model.release.folder / REFERENCE)
+    found = {}
+    for column in model.release.schema.columns:
+        if column.type != "category" and column.name in reference:
+            values = reference[column.name].dropna().to_numpy("float64")
+            if len(values):
+                found[column.name] = np.unique(np.quantile(values, np.linspace(0, 1, EDGES + 1)))
+    return found

@@ -1,0 +1,178 @@
+"""One piece of the input and the releases give one file of scores, one of refused rows, and what the manifest says.
+
+The file of scores appears last and whole, and carries that in its own notes: who finds it need not do the work again,
+and who does it again writes the same bytes.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from churn.release import file_hash
+from churn.schema import ID
+from churn.script import InputError
+from serve.predict.live import Model
+from serve.releases.storage import sync
+from serve.score.columns import Checked, Reasons, check, with_schema_names
+from serve.score.job import Job, Live, live
+from serve.score.pieces import Piece
+from serve.score.summary import Summary
+
+FORMAT = 1  # of what is written; another gives other names
+NOTES = b"churn_scores"  # among the file's metadata
+WHY = "why_refused"
+GRAPH_ROWS = 4096  # at once: the graph's texts then stay in the processor's cache
+SCORES = pa.schema(
+    [
+        (ID, pa.string()),
+        ("churn_probability", pa.float64()),
+        ("prediction", pa.string()),
+        ("threshold", pa.float64()),
+        ("model_version", pa.string()),
+    ]
+)
+
+
+def name_of(piece: Piece, job: Job) -> str:
+    """part-NUMBER-HASH.parquet, of the piece's source and content and of the releases."""
+    what = [FORMAT, piece.source, piece.kind, piece.start, piece.stop, piece.content(), job.identity]
+    return f"part-{piece.number:05d}-{sha256(json.dumps(what).encode()).hexdigest()[:16]}.parquet"
+
+
+def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
+    """Write the piece's files, unless they are there, and return its entry of the manifest."""
+    out, models = Path(job.out), live(job)
+    if (out / name).is_file():  # its refused rows were there before it
+        return entry_of(out, name)
+    rejected = name.replace("part-", "rejected-")
+    counts: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    summaries = {model.version: Summary(models) for model in models.models}
+    with writing(out / name) as scores, writing(out / rejected) as refused:
+        for table in piece.batches():
+            table = with_schema_names(table, models.schema, piece.source)
+            found = check(table, models.schema, job.day)
+            counts.update(rows=len(table), rejected=len(found.refused))
+            left_out.update(found.left_out.values())
+            scores.add(answers(table, found, models, summaries))
+            if not_scored := found.refused | {row: [f"left out: {why}"] for row, why in found.left_out.items()}:
+                refused.add(with_reasons(table, not_scored))
+        scores.add(SCORES.empty_table())
+        entry = {
+            "source": piece.source,
+            "span": [piece.start, piece.stop],
+            "rows": counts["rows"],
+            "scored": sum(summary.rows for summary in summaries.values()),
+            "rejected": counts["rejected"],
+            "left_out": dict(sorted(left_out.items())),
+            "rejected_file": refused.close(),
+            "summaries": {version: summary.as_json() for version, summary in summaries.items()},
+        }
+        scores.close({NOTES: json.dumps(entry)})
+    return entry_of(out, name)
+
+
+def entry_of(out: Path, name: str) -> dict[str, Any]:
+    """What the manifest says of a file of scores that is there."""
+    try:
+        entry = json.loads((parquet.read_metadata(out / name).metadata or {})[NOTES])
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{out / name} is no file of scores: {error}; remove it") from None
+    return {"file": name, "sha256": file_hash(out / name), **entry}
+
+
+def answers(table: pa.Table, found: Checked, models: Live, summaries: Mapping[str, Summary]) -> pa.Table:
+    """The scores of the rows that are neither refused nor left out, in their order."""
+    kept = np.ones(len(table), bool)
+    kept[[*found.refused, *found.left_out]] = False
+    ids, columns = found.ids, found.columns
+    if not kept.all():
+        ids, columns = ids[kept], {name: values[kept] for name, values in columns.items()}
+    challenged = models.is_challenged(ids)
+    p, threshold = np.empty(len(ids)), np.empty(len(ids))
+    version = np.empty(len(ids), dtype=object)
+    for model in models.models:
+        rows = challenged if model.arm == "challenger" else ~challenged
+        own = columns if rows.all() else {name: values[rows] for name, values in columns.items()}
+        q = scored(model, own)
+        p[rows], threshold[rows], version[rows] = q, model.threshold, model.version
+        summaries[model.version].add(own, q, q >= model.threshold)
+    words = pa.DictionaryArray.from_arrays((p >= threshold).astype("int8"), ["no_churn", "churn"]).cast(pa.string())
+    return pa.table([pa.array(ids, pa.string()), p, words, threshold, pa.array(version, pa.string())], schema=SCORES)
+
+
+def scored(model: Model, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) P(churned = 1)."""
+    inputs, n = model.scorer.inputs(columns), len(next(iter(columns.values())))
+    parts = [
+        model.scorer.run({name: values[start : start + GRAPH_ROWS] for name, values in inputs.items()})
+        for start in range(0, n, GRAPH_ROWS)
+    ]
+    p = np.concatenate(parts) if parts else np.empty(0)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ArithmeticError(f"release {model.version}: the model's output is no probability")
+    return p
+
+
+def with_reasons(table: pa.Table, reasons: Reasons) -> pa.Table:
+    """Refused rows as they came, and why."""
+    rows = sorted(reasons)
+    texts = pa.array(["; ".join(reasons[row]) for row in rows], pa.string())
+    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
+    return table.take(pa.array(rows)).cast(pa.schema(plain, table.schema.metadata)).append_column(WHY, texts)
+
+
+class Writer:
+    """A Parquet file under a temporary name, until `close` gives it its own; without rows there is none."""
+
+    def __init__(self, path: Path):
+        self.path, self.temporary = path, path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        self._writer: parquet.ParquetWriter | None = None
+
+    def add(self, table: pa.Table) -> None:
+        if not self._writer:
+            self._writer = parquet.ParquetWriter(self.temporary, table.schema, compression="zstd")
+        if len(table):
+            self._writer.write_table(table.cast(self._writer.schema))
+
+    def close(self, notes: Mapping[bytes, str] | None = None) -> dict[str, str] | None:
+        """Sync the file and rename it; its name and sha256."""
+        if self._writer is None:
+            return None
+        if notes:
+            self._writer.add_key_value_metadata({key: value.encode() for key, value in notes.items()})
+        self._writer.close()
+        self._writer = None
+        sync(self.temporary)
+        digest = file_hash(self.temporary)
+        self.temporary.replace(self.path)
+        sync(self.path.parent)
+        return {"file": self.path.name, "sha256": digest}
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Writer]:
+    """A writer whose temporary file does not outlive the block."""
+    writer = Writer(path)
+    try:
+        yield writer
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        with suppress(OSError):  # of a full disk, a second time
+            writer.abandon()

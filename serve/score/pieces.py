@@ -1,0 +1,229 @@
+"""The input in pieces: row groups of Parquet files, ranges of CSV files, which workers score independently."""
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from churn.script import InputError
+
+ROWS = 500_000  # of a piece of Parquet, at least, as far as the file has them
+BYTES = 2**26  # of a piece of CSV, about
+BATCH = 2**16  # rows that are scored at once; other batches could change the last digit
+SCANNED = 2**23  # bytes at once, in search of a row's end
+SUFFIXES: dict[str, Literal["parquet", "csv"]] = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".csv.gz": "csv",
+}
+QUOTE, LINE = ord('"'), ord("\n")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the CSV files are written."""
+
+    separator: str = ""  # empty: a tab in .tsv, else a comma
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Row groups, or bytes, from start up to stop of one file."""
+
+    number: int  # in the order of the input
+    path: Path
+    source: str  # what the manifest calls it: the path below the input
+    kind: Literal["parquet", "csv"]
+    start: int
+    stop: int
+    headers: tuple[str, ...] = ()  # of CSV
+    form: Format = Format()
+
+    def batches(self) -> Iterator[pa.Table]:
+        """The rows, in their order, in tables of at most BATCH rows; texts where the file has no types."""
+        try:
+            yield from self._parquet() if self.kind == "parquet" else self._csv()
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, EOFError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.path} can't be read: {' '.join(str(error).split())[:300]}") from None
+
+    def content(self) -> str:
+        """sha256 of the bytes that it is read from."""
+        digest = sha256(repr((self.headers, self.form)).encode())
+        with self.path.open("rb") as file:
+            start, stop = self._range if self.kind == "parquet" else (self.start, self.stop)
+            file.seek(start)
+            while start < stop and (block := file.read(min(SCANNED, stop - start))):
+                digest.update(block)
+                start += len(block)
+        return digest.hexdigest()
+
+    @cached_property
+    def _range(self) -> tuple[int, int]:
+        """The bytes of the row groups."""
+        with parquet.ParquetFile(self.path) as file:
+            groups = [file.metadata.row_group(i) for i in range(self.start, self.stop)]
+        chunks = [group.column(j) for group in groups for j in range(group.num_columns)]
+        starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks]
+        ends = [start + chunk.total_compressed_size for start, chunk in zip(starts, chunks, strict=True)]
+        return min(starts, default=0), max(ends, default=0)
+
+    def _parquet(self) -> Iterator[pa.Table]:
+        with parquet.ParquetFile(self.path, read_dictionary=texts_of(self.path)) as file:
+            for batch in file.iter_batches(BATCH, row_groups=list(range(self.start, self.stop)), use_threads=False):
+                yield pa.Table.from_batches([batch])
+
+    def _csv(self) -> Iterator[pa.Table]:
+        if self.start >= self.stop:  # a header alone
+            return
+        if is_packed := self.path.suffix == ".gz":
+            stream = pa.input_stream(str(self.path), compression="gzip")
+        else:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                stream = BytesIO(file.read(self.stop - self.start))
+        options = csv.ReadOptions(
+            column_names=self.headers, skip_rows=int(is_packed), encoding=self.form.encoding, use_threads=False
+        )
+        texts = csv.ConvertOptions(column_types=dict.fromkeys(self.headers, pa.string()), strings_can_be_null=False)
+        waiting: list[pa.RecordBatch] = []
+        for batch in csv.open_csv(stream, options, parsing(self.path, self.form), texts):
+            waiting.append(batch)
+            while sum(map(len, waiting)) >= BATCH:  # the reader's own batches hang on the bytes of a row
+                table = pa.Table.from_batches(waiting).combine_chunks()
+                yield table.slice(0, BATCH)
+                waiting = table.slice(BATCH).to_batches()
+        if waiting:
+            yield pa.Table.from_batches(waiting)
+
+
+def pieces_of(given: str, form: Format) -> list[Piece]:
+    """The pieces of a file, of a folder's files or of those that a pattern names, in the order of their names."""
+    files = files_of(given)
+    base = Path(os.path.commonpath([path.parent for path in files]))
+    found: list[Piece] = []
+    for path in files:
+        source = str(path.relative_to(base))
+        for start, stop, headers in spans(path, form):
+            found.append(Piece(len(found), path, source, kind_of(path), start, stop, headers, form))
+    return found
+
+
+def files_of(given: str) -> list[Path]:
+    path = Path(given)
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.is_file() and not is_hidden(file.relative_to(path)))
+        if not found:
+            raise InputError(f"{given} is an empty folder; name the tables to score")
+    elif path.is_file():
+        found = [path]
+    else:
+        named = glob.glob(given, recursive=True)  # noqa: PTH207, Path.glob takes no absolute pattern
+        found = sorted(path for path in map(Path, named) if path.is_file())
+        if not found:
+            raise InputError(f"{given} is missing; name a file, a folder or a pattern")
+    if others := [file for file in found if not suffix_of(file)]:
+        raise InputError(f"{others[0]}: only {', '.join(SUFFIXES)} are scored; name those files alone")
+    if len(kinds := {kind_of(file) for file in found}) > 1:
+        raise InputError(
+            f"{given} holds files of {' and '.join(sorted(kinds))}; name those of one kind: '{given}/*.csv'"
+        )
+    return found
+
+
+def is_hidden(path: Path) -> bool:
+    """As Spark's _SUCCESS and others' temporary files are."""
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def suffix_of(path: Path) -> str | None:
+    return next(
+        (suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(suffix)), None
+    )
+
+
+def kind_of(path: Path) -> Literal["parquet", "csv"]:
+    return SUFFIXES[suffix_of(path) or ".csv"]
+
+
+def spans(path: Path, form: Format) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    """(start, stop, headers) of a file's pieces."""
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; expected a header and a row for each customer")
+    try:
+        if kind_of(path) == "parquet":
+            with parquet.ParquetFile(path) as file:
+                yield from ((start, stop, ()) for start, stop in grouped(file.metadata))
+            return
+        with pa.input_stream(str(path), compression="detect") as stream:
+            first = first_row(stream.read(SCANNED))
+        opened = csv.read_csv(BytesIO(first), csv.ReadOptions(encoding=form.encoding), parsing(path, form))
+        headers = tuple(opened.column_names)
+        if path.suffix == ".gz" or form.encoding.lower().startswith("utf-16"):
+            yield 0, path.stat().st_size, headers
+        else:
+            yield from ((start, stop, headers) for start, stop in ranges(path, len(first)))
+    except (pa.ArrowInvalid, OSError, EOFError, LookupError) as error:
+        raise InputError(f"{path} can't be read: {' '.join(str(error).split())[:300]}") from None
+
+
+def grouped(metadata: parquet.FileMetaData) -> Iterator[tuple[int, int]]:
+    """Consecutive row groups with at least ROWS rows together, the last ones perhaps with fewer."""
+    start, rows = 0, 0
+    for i in range(metadata.num_row_groups):
+        rows += metadata.row_group(i).num_rows
+        if rows >= ROWS:
+            yield start, i + 1
+            start, rows = i + 1, 0
+    if rows or not metadata.num_row_groups:
+        yield start, metadata.num_row_groups
+
+
+def first_row(content: bytes) -> bytes:
+    ends = row_ends(np.frombuffer(content, "u1"), 0)
+    return content[: ends[0] + 1] if len(ends) else content + b"\n"
+
+
+def row_ends(content: np.ndarray, quotes: int) -> np.ndarray:
+    """Where lines end that are outside quotes, after `quotes` quotes before."""
+    ends = np.flatnonzero(content == LINE)
+    before = np.searchsorted(np.flatnonzero(content == QUOTE), ends) + quotes
+    return ends[before % 2 == 0]
+
+
+def ranges(path: Path, start: int) -> Iterator[tuple[int, int]]:
+    """Ranges of about BYTES bytes from `start` on, each of whole rows."""
+    size, quotes, place, begun = path.stat().st_size, 0, start, start
+    with path.open("rb") as file:
+        file.seek(start)
+        while block := file.read(SCANNED):
+            content = np.frombuffer(block, "u1")
+            if place + len(block) - begun >= BYTES and len(ends := row_ends(content, quotes)):
+                yield begun, place + int(ends[-1]) + 1
+                begun = place + int(ends[-1]) + 1
+            quotes += int(np.count_nonzero(content == QUOTE))
+            place += len(block)
+    if begun < size or begun == start:
+        yield begun, size
+
+
+def parsing(path: Path, form: Format) -> csv.ParseOptions:
+    separator = form.separator or ("\t" if ".tsv" in path.name.lower() else ",")
+    return csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+
+
+def texts_of(path: Path) -> list[str]:
+    """The text columns of a Parquet file, which are read as dictionaries."""
+    schema = parquet.read_schema(path)
+    return [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
