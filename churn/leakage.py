@@ -19,9 +19,7 @@ def auc_alone(values: pd.Series, churned: pd.Series) -> float:
     if min(y.sum(), (1 - y).sum()) < MIN_CLASS:
         return 0.5
     levels = values[known]
-    if pd.api.types.is_datetime64_dtype(levels.dtype):
-        levels = (levels - pd.Timestamp(0)) / pd.Timedelta(days=1)
-    if levels.dtype == "float64":
+    if levels.dtype == "float64" or pd.api.types.is_datetime64_dtype(levels.dtype):
         levels = (levels.rank(pct=True) * BINS).round()  # equal numbers share a bin
     codes, uniques = pd.factorize(levels, use_na_sentinel=False)
     n = np.bincount(codes, minlength=len(uniques))

@@ -103,7 +103,8 @@ def plain_numbers(texts: pd.Series, column: Column) -> pd.Series:
 
 def moments(texts: pd.Series, format: str | None = None) -> pd.Series:
     """Dates and times in UTC, without zone, ISO 8601 or in a format of strptime; what is none becomes null."""
-    return pd.to_datetime(texts, format=format or "ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    found: pd.Series = pd.to_datetime(texts, format=format or "ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    return found.dt.as_unit("us")  # nanoseconds know no day after 2262, and cannot be subtracted from 9999-12-31
 
 
 def days_before(dates: pd.Series, day: pd.Series | date) -> pd.Series:

@@ -252,6 +252,14 @@ def test_dates_become_days_before_the_row_s_time_or_before_the_table_s_day() -> 
     assert told(customers(table[["joined"]].astype("str"), fixed)["joined"]) == [122.0, None, 30.0]
 
 
+def test_a_day_of_no_end_is_counted_beside_times_in_nanoseconds() -> None:
+    schema = Schema.model_validate(
+        DATED | {"columns": [{"name": "until", "type": "date"}], "time": {"name": "day"}},
+    )
+    table = pd.DataFrame({"until": ["9999-12-31", "0001-01-01"], "day": ["2024-03-31T18:00:00.123456789"] * 2})
+    assert told(customers(table.astype("str"), schema)["until"]) == [-2913083.0, 738975.0]
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [

@@ -280,6 +280,12 @@ def test_numbers_that_are_all_distinct_can_leak() -> None:
     assert auc_alone(pd.Series(np.arange(1000).astype("str")), churned) == pytest.approx(0.5)
 
 
+def test_a_day_far_beyond_every_calendar_is_ranked_like_another() -> None:
+    churned = pd.Series(np.arange(1000) >= 900, dtype="Float64")
+    days = pd.to_datetime(pd.Series(np.where(np.arange(1000) < 900, "0001-01-01", "9999-12-31")), format="ISO8601")
+    assert auc_alone(days, churned) > 0.99
+
+
 def test_the_auc_of_a_level_is_that_of_its_rate_where_levels_are_large() -> None:
     churned = pd.Series([1.0] * 300 + [0.0] * 100 + [1.0] * 100 + [0.0] * 500, dtype="Float64")
     cells = pd.Series(["a"] * 400 + ["b"] * 600)
