@@ -84,6 +84,10 @@ class Graph:
     def double(self, name: str) -> str:
         return self.add("Cast", name, to=TensorProto.DOUBLE)
 
+    def single(self, name: str) -> str:
+        """As scikit-learn's trees and XGBoost read whatever they are given, scaled numbers too."""
+        return self.add("Cast", name, to=TensorProto.FLOAT)
+
     # from the inputs to probabilities
 
     def probability(self, model: Any) -> str:
@@ -242,7 +246,7 @@ def logistic_regression(graph: Graph, x: str, classifier: LogisticRegression) ->
 
 
 def forest(graph: Graph, x: str, classifier: Any) -> str:
-    return graph.trees(graph.double(x), forest_trees(classifier))
+    return graph.trees(graph.double(graph.single(x)), forest_trees(classifier))
 
 
 def boosting(graph: Graph, x: str, classifier: Any, trees_of: Callable[[Any], tuple[Trees, float]]) -> str:
@@ -251,7 +255,7 @@ def boosting(graph: Graph, x: str, classifier: Any, trees_of: Callable[[Any], tu
 
 
 def gradient_boosting(graph: Graph, x: str, classifier: Any) -> str:
-    return boosting(graph, x, classifier, boosted_trees)
+    return boosting(graph, graph.single(x), classifier, boosted_trees)
 
 
 def hist_gradient_boosting(graph: Graph, x: str, classifier: Any) -> str:
@@ -259,7 +263,7 @@ def hist_gradient_boosting(graph: Graph, x: str, classifier: Any) -> str:
 
 
 def xgboost(graph: Graph, x: str, classifier: Any) -> str:
-    return graph.add("Sigmoid", graph.double(graph.trees(x, xgboost_trees(classifier))))
+    return graph.add("Sigmoid", graph.double(graph.trees(graph.single(x), xgboost_trees(classifier))))
 
 
 CLASSIFIERS: dict[type, Callable[[Graph, str, Any], str]] = {

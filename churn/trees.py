@@ -77,9 +77,10 @@ def forest_trees(model: Any) -> Trees:
 def boosted_trees(model: Any) -> tuple[Trees, float]:
     """Of scikit-learn's GradientBoostingClassifier, and the log-odds it starts from."""
     trees = [tree.tree_ for tree in model.estimators_[:, 0]]
-    share = float(model.init_.class_prior_[1])
-    made = (_of_sklearn(tree, model.learning_rate * tree.value[:, 0, 0]) for tree in trees)
-    return _joined(made, AT_MOST, "float64"), float(np.log(share / (1 - share)))
+    scale = 2 if model.loss == "exponential" else 1  # which learns half the log-odds
+    made = (_of_sklearn(tree, scale * model.learning_rate * tree.value[:, 0, 0]) for tree in trees)
+    base = model._raw_predict_init(np.zeros((1, model.n_features_in_), "float32"))
+    return _joined(made, AT_MOST, "float64"), scale * float(base[0, 0])
 
 
 def _of_sklearn(tree: Any, value: np.ndarray) -> _Tree:

@@ -28,12 +28,19 @@ SPECS: dict[str, dict[str, Any]] = {
     "histogram boosting": HISTOGRAM | {"max_iter": 300},
     "histogram boosting, stopped early": HISTOGRAM | {"early_stopping": True},
     "gradient boosting": {"estimator": "sklearn.ensemble.GradientBoostingClassifier", "n_estimators": 30},
+    "gradient boosting of the exponential loss, from nothing": {
+        "estimator": "sklearn.ensemble.GradientBoostingClassifier", "n_estimators": 30, "loss": "exponential",
+        "init": "zero",
+    },
     "random forest": {"estimator": "sklearn.ensemble.RandomForestClassifier", "n_estimators": 60},
+    "random forest of scaled numbers": {"estimator": "sklearn.ensemble.RandomForestClassifier", "scale": True},
+    "gradient boosting of scaled numbers": {"estimator": "sklearn.ensemble.GradientBoostingClassifier", "scale": True},
+    "XGBoost of scaled numbers": XGBOOST | {"scale": True},
     "extra trees": {"estimator": "sklearn.ensemble.ExtraTreesClassifier", "n_estimators": 30},
     "a tree": {"estimator": "sklearn.tree.DecisionTreeClassifier"},
     "a tree of one leaf": {"estimator": "sklearn.tree.DecisionTreeClassifier", "min_samples_leaf": FITTED},
     "by skl2onnx": {"estimator": "sklearn.neural_network.MLPClassifier", "scale": True, "max_iter": 5},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
