@@ -11,6 +11,7 @@ from churn.calibration import sigmoid
 HELD_ASIDE = 0.1  # of the customers, where training stops early
 MANY = 50_000  # customers of which a tenth is not missed
 LEAST = 10  # customers held aside of either outcome; with fewer, all trees are grown
+SERVED = {"booster": "gbtree", "objective": "binary:logistic", "missing": "nan"}  # what churn/trees.py can read
 
 
 class XGBoost(XGBClassifier):
@@ -21,6 +22,11 @@ class XGBoost(XGBClassifier):
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
         knobs = self.get_params()
+        for knob, only in SERVED.items():
+            if knobs[knob] is not None and str(knobs[knob]) != only:
+                raise ValueError(f"{knob} is {knobs[knob]!r}, and the service runs {only} alone")
+        if knobs["n_estimators"] == 0:
+            raise ValueError("n_estimators is 0; a model needs a tree")
         rounds, most = knobs["early_stopping_rounds"], knobs["n_estimators"]
         if not rounds or min(y.sum(), (1 - y).sum()) * HELD_ASIDE < LEAST:
             self.early_stopping_rounds = None

@@ -181,6 +181,7 @@ def estimator(spec: Mapping[str, Any], seed: int) -> ClassifierMixin:
 
 def check_exportable(classifier: ClassifierMixin, path: str) -> None:
     """Refuse now what deploy would refuse after the training: a classifier whose fit has no ONNX form."""
+    from onnx import checker, helper
     from skl2onnx import convert_sklearn  # half a second
     from skl2onnx.common.data_types import FloatTensorType
 
@@ -191,7 +192,11 @@ def check_exportable(classifier: ClassifierMixin, path: str) -> None:
         except Exception:  # the training says better what is wrong with the parameters
             return
     try:
-        convert_sklearn(fitted, initial_types=[("x", FloatTensorType([None, 4]))], options={"zipmap": False})
+        kinds, options = [("x", FloatTensorType([None, 4]))], {"zipmap": False}
+        made = convert_sklearn(fitted, initial_types=kinds, options=options, target_opset={"": 21, "ai.onnx.ml": 3})
+        # as a part of the release's graph, where some nodes of skl2onnx are not known
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
+        checker.check_model(helper.make_model(made.graph, opset_imports=opsets))
     except Exception as error:  # the converters raise whatever they like
         reason = " ".join(str(error).split())[:200]
         raise InputError(

@@ -206,6 +206,17 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"estimator": "sklearn.semi_supervised.LabelSpreading"},
         "estimator is 'sklearn.semi_supervised.LabelSpreading', which has no ONNX form, and the service",
     ),
+    "no graph as a part": (
+        {"estimator": "sklearn.ensemble.AdaBoostClassifier"},
+        "estimator is 'sklearn.ensemble.AdaBoostClassifier', which has no ONNX form, and the service",
+    ),
+    "booster": ({"estimator": "xgboost.XGBClassifier", "booster": "dart"}, "booster is 'dart', and the service runs"),
+    "objective": (
+        {"estimator": "xgboost.XGBClassifier", "objective": "binary:hinge"},
+        "objective is 'binary:hinge', and the service runs binary:logistic alone",
+    ),
+    "missing": ({"estimator": "xgboost.XGBClassifier", "missing": 0.0}, "missing is 0.0, and the service runs nan"),
+    "no trees": ({"estimator": "xgboost.XGBClassifier", "n_estimators": 0}, "n_estimators is 0; a model needs a tree"),
     "not an estimator": ({"estimator": "pathlib.Path"}, "estimator is 'pathlib.Path'"),
 }
 
