@@ -12,7 +12,7 @@ from churn.table import moments, typed
 
 MAX_AFFIXES = 4  # texts around the numbers of one column; more are words, not units
 ODD = 0.1  # share of a column's values that may be something else than its numbers
-AROUND = re.compile(r"(?P<before>\D*?)\s*(?P<number>[+-]?\d[\d.,' \u00a0\u202f]*|[+-]?[.,]\d+)\s*(?P<after>\D*)")
+AROUND = re.compile(r"[+-]?(?P<before>\D*?)\s*(?P<number>[+-]?\d[\d.,' \u00a0\u202f]*|[+-]?[.,]\d+)\s*(?P<after>\D*)")
 CODE = r"[+-]?0\d"  # leading zeros would be lost in a number
 DATE = re.compile(
     r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}(?: \d\d:\d\d(?::\d\d)?)?|"

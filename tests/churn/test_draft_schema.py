@@ -106,6 +106,10 @@ MARKS: dict[str, tuple[Any, str]] = {
         [f"${1000.5 + 7 * i % 211:,.2f}" for i in ROW],
         'type: number, min: 0, thousands: ",", strip: ["$"]}  # 1000.5 to 1210.5; decide: numbers as \'$1,000.50\'',
     ),
+    "debts": (
+        [f"{'-' * (i % 2)}€{1000.5 + 7 * i % 211:,.2f}" for i in ROW],
+        'type: number, thousands: ",", strip: ["€"]}  # -1203.5 to 1210.5; decide: numbers as \'€1,000.50\'',
+    ),
     "percent and gaps": (
         [f"{i % 37}%" if i % 5 else "" for i in ROW],
         'type: number, min: 0, strip: ["%"], nullable: true}  # 0 to 36; dec',
