@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
@@ -34,6 +35,9 @@ def read_parquet(path: Path | BytesIO, options: Options) -> Any:
             frame[header] = frame[header].astype(frame[header].cat.categories.dtype)
         if frame[header].dtype == object and isinstance(frame[header].dropna().head(1).squeeze(), bytes):
             frame[header] = frame[header].str.decode("utf-8")
+        if frame[header].dtype == "Float32":  # by its text: 1.1 of four bytes is 1.100000023841858 of eight
+            exact = frame[header].map(lambda cell: float(str(np.float32(cell))), na_action="ignore")
+            frame[header] = exact.astype("Float64")
     return flat(frame)
 
 
@@ -213,9 +217,11 @@ def _refuse_formulas(path: Path, options: Options, frame: pd.DataFrame) -> None:
     from openpyxl import load_workbook  # a fifth of a second
 
     sheet = options.get("sheet_name", 0)
-    book = load_workbook(path, read_only=True)
-    cells = book[sheet] if isinstance(sheet, str) else book.worksheets[sheet]
-    formula = next((cell for row in cells.iter_rows() for cell in row if cell.data_type == "f"), None)
+    books = [load_workbook(path, read_only=True, data_only=data_only) for data_only in (False, True)]
+    sheets = [book[sheet] if isinstance(sheet, str) else book.worksheets[sheet] for book in books]
+    rows = zip(*(one.iter_rows() for one in sheets), strict=True)
+    pairs = (pair for row in rows for pair in zip(*row, strict=True))
+    formula = next((cell for cell, value in pairs if cell.data_type == "f" and value.value is None), None)
     if formula is not None:
         raise InputError(
             f"{path}: column {empty[0]!r} holds formulas without values, e.g. {str(formula.value)[:40]} in "

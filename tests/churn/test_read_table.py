@@ -325,6 +325,7 @@ def test_parquet_of_any_kind_has_the_cells_it_shows(tmp_path: Path) -> None:
         "money": pa.array([Decimal("1.50"), Decimal("2.25"), None], pa.decimal128(9, 2)),
         "bill": pa.array([{"spend": 1.5}, {"spend": 2.0}, None]),
         "is_new": pa.array([True, False, None]),
+        "price": pa.array([29.85, 5, None], pa.float32()),
     }
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
     frame = read_table(tmp_path / "t.parquet", {})
@@ -332,6 +333,7 @@ def test_parquet_of_any_kind_has_the_cells_it_shows(tmp_path: Path) -> None:
     assert cells == {
         "levels": ["a", "b", "-"], "bytes": ["ä", "-", "x"], "flag": ["1", "0", "-"], "money": ["1.50", "2.25", "-"],
         "bill.spend": ["1.5", "2", "-"], "is_new": ["True", "False", "-"],
+        "price": ["29.85", "5", "-"],
     }  # fmt: skip
 
 
@@ -357,6 +359,20 @@ def test_formulas_without_values_are_told_from_empty_cells(tmp_path: Path) -> No
         InputError, match=r"column 'sum' holds formulas without values, e.g. =1\+1 in B2; open the file in"
     ):
         read_table(tmp_path / "t.xlsx", {})
+
+
+def test_formulas_with_their_values_are_no_mistake_beside_an_empty_column(tmp_path: Path) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for row in (["id", "sum", "note"], ["1", 2, None], ["2", 3, None]):
+        book.active.append(row)
+    book.save(tmp_path / "plain.xlsx")
+    with ZipFile(tmp_path / "plain.xlsx") as plain, ZipFile(tmp_path / "t.xlsx", "w") as computed:
+        for name in plain.namelist():  # as a spreadsheet program saves them
+            cells = plain.read(name).replace(b"<v>2</v>", b"<f>1+1</f><v>2</v>")
+            computed.writestr(name, cells.replace(b"<v>3</v>", b"<f>1+2</f><v>3</v>"))
+    assert read_table(tmp_path / "t.xlsx", {})["sum"].tolist() == [2, 3]
 
 
 def test_a_workbook_with_a_password_is_told_from_a_broken_one(tmp_path: Path) -> None:
