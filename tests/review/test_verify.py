@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from review.verify import Difference, bring_tables, compare, compare_hashed, compare_locks, verdict
+from churn.script import InputError
+from review.verify import Difference, bring_rows, bring_tables, compare, compare_hashed, compare_locks, verdict
 
 METRICS = {
     "winner": "ensemble",
@@ -184,6 +185,23 @@ def test_an_output_is_compared_with_what_the_cache_has_under_its_hash(tmp_path: 
         "m/new: was not committed",
         "m/p.csv: p differs by 0.25 ('0.5', rebuilt '0.75'); 1 of 1 values differ",
     ]
+
+
+def test_the_rows_of_a_query_are_those_that_were_recorded_or_there_are_none(tmp_path: Path) -> None:
+    root, clone = tmp_path / "root", tmp_path / "clone"
+    md5 = hashlib.md5(b"rows", usedforsecurity=False).hexdigest()
+    out = {"path": "data/extracted.parquet", "md5": md5}
+    asked = {"extract": {"deps": [{"path": "customers.sql"}], "outs": [out]}}
+    assert not bring_rows({"extract": {"deps": [{"path": "customers.csv"}], "outs": [out]}}, root, clone)
+    (root / "data").mkdir(parents=True)
+    (root / "data/extracted.parquet").write_bytes(b"other rows")
+    with pytest.raises(InputError, match=r"data/extracted.parquet, the rows of customers.sql, is not here as dvc.lock"):
+        bring_rows(asked, root, clone)
+    cached = root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"rows")
+    assert bring_rows(asked, root, clone)
+    assert (clone / "data/extracted.parquet").read_bytes() == b"rows"
 
 
 def test_a_table_that_neither_git_nor_a_stage_brings_is_copied(tmp_path: Path) -> None:
