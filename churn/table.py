@@ -181,8 +181,12 @@ def left_out(texts: pd.DataFrame, schema: Schema) -> dict[str, pd.Series]:
             raise InputError(f"leave_out: the table has no column '{rule.source}'{near}")
         cells = texts[name]
         rows = cells.isin(rule.values) | (cells.isna() & bool({"", *schema.missing} & set(rule.values)))
+        like = part if isinstance(part, Column) and part.type == "number" else Column(name="any", type="number")
+        if like is part:  # 0 means 0.0 too, and 3.5 in a table of decimal commas 3,5
+            values = pd.Series(rule.values, dtype="str")
+            meant = typed(values, like)[0].fillna(pd.to_numeric(values, errors="coerce"))
+            rows |= typed(cells, like)[0].isin(meant.dropna())
         if rule.above is not None or rule.below is not None:
-            like = part if isinstance(part, Column) and part.type == "number" else Column(name="any", type="number")
             numbers = typed(cells, like)[0]
             rows |= numbers > (math.inf if rule.above is None else rule.above)
             rows |= numbers < (-math.inf if rule.below is None else rule.below)

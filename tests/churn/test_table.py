@@ -295,6 +295,7 @@ def leaving_out(*rules: dict[str, Any]) -> Schema:
         ({"source": "Age", "above": 120}, [3]),
         ({"source": "Age", "below": 18.5}, [0, 1]),
         ({"source": "Age", "below": 18.5, "above": 120, "values": ["30,5"]}, [0, 1, 2, 3]),
+        ({"source": "Age", "values": [18.0, 30.5, "121,0", "n"]}, [0, 2, 3]),
         ({"source": "Region", "values": "test"}, [3]),
     ],
 )
