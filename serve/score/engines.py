@@ -17,6 +17,7 @@ from serve.score.pieces import Piece
 Task = tuple[Piece, str]  # and the name of its file
 AGAIN = "run the same command again: what is finished stays"
 RETRIES = 3  # of a piece whose worker was lost
+PATIENCE = 10  # seconds until a cluster answers
 _job: Job
 
 
@@ -62,15 +63,19 @@ def score_task(task: Task) -> dict[str, Any]:
 def on_dask(tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str, Any]]:
     """On the cluster of a scheduler; its workers see the input and the output under the same paths."""
     try:
-        from distributed import Client, as_completed  # who names no cluster does without
+        from distributed import CancelledError, Client, KilledWorker, as_completed  # who names no cluster does without
     except ImportError:
         raise InputError("--engine dask needs the package distributed: pip install distributed") from None
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
-    except OSError as error:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
         raise InputError(f"--address {address}: no Dask scheduler answers: {error}") from None
     with client:
-        shared = client.scatter(carried(job), broadcast=True)
-        asked = [client.submit(score_piece, piece, name, shared, pure=False, retries=RETRIES) for piece, name in tasks]
-        for one in as_completed(asked):
-            yield one.result()
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+            shared = client.scatter(carried(job), broadcast=True)
+            asked = [client.submit(score_piece, *task, shared, pure=False, retries=RETRIES) for task in tasks]
+            for one in as_completed(asked, loop=client.loop):
+                yield one.result()
+        except (TimeoutError, KilledWorker, CancelledError) as error:
+            raise InputError(f"the cluster at {address} has no workers, or lost them: {error}; {AGAIN}") from None

@@ -127,6 +127,14 @@ def test_a_column_that_may_be_missing_may_be_absent() -> None:
     assert np.isnan(found.columns["joined"]).all()
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int8(), pa.uint64()])
+def test_numbers_of_any_width_are_those_of_their_texts(kind: pa.DataType) -> None:
+    numbers = [0, 1, 72, None] if pa.types.is_integer(kind) else [29.85, 1.1, 0.0, None]
+    values, faults = read(pa.array(numbers, kind), Column(name="n", type="number", nullable=True), ("",))
+    np.testing.assert_array_equal(values, [np.nan if n is None else n for n in numbers])
+    assert faults == {}
+
+
 CELLS = st.lists(
     st.sampled_from(["1", "2.5", " 3 ", "1e3", "x", "", "NA", "inf", "-0.0", None, "٣", "1_0"]), max_size=8
 )
