@@ -12,17 +12,22 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from churn.dates import today
 from churn.script import InputError, run
+from serve.log.database import connect, first_line
+from serve.log.migrate import migrate
 from serve.releases.store import Store
 from serve.score import engines
 from serve.score.folder import made_ready, reserved, write_manifest
 from serve.score.job import Job, job_of, live
+from serve.score.log import log_piece
 from serve.score.piece import name_of
-from serve.score.pieces import Format, pieces_of
+from serve.score.pieces import Format, Piece, pieces_of
 from serve.settings import read_settings
 
 log = logging.getLogger("serve.score")
@@ -36,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("out", metavar="OUT", type=Path, help="folder for the scores")
     made.add_argument("--engine", choices=["local", "dask"], default="local", help="where pieces are scored")
     made.add_argument("--address", help="of the Dask scheduler: tcp://HOST:PORT")
+    made.add_argument("--log", action="store_true", help="write the answers into the prediction log as well")
     made.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="of the local engine; all cores")
     made.add_argument("--max-rejected", type=share, default=0.01, help="share of the rows; above, exit status 1; 0.01")
     made.add_argument("--separator", default="", help="of CSV; a comma, in .tsv a tab")
@@ -70,7 +76,26 @@ def score(given: argparse.Namespace, job: Job) -> tuple[int, int]:
                     log.info("%d of %d pieces: %s", len(found), len(tasks), entry["source"])
         edges = {name: values.tolist() for name, values in live(job).edges.items()}
         write_manifest(given.out, job.identity, edges, [found[name] for _, name in tasks])
+        if given.log:
+            write_log([(piece, found[name]) for piece, name in tasks], job)
     return sum(entry["rows"] for entry in found.values()), sum(entry["rejected"] for entry in found.values())
+
+
+def write_log(scored: Sequence[tuple[Piece, dict[str, Any]]], job: Job) -> None:
+    """The answers of all pieces into the prediction log, as far as they are not there."""
+    engine = connect(read_settings().log)
+    try:
+        migrate(engine)
+        with tqdm(unit=" answers", unit_scale=True, disable=None) as bar:
+            for piece, entry in scored:
+                written = log_piece(engine, piece, entry, job)
+                bar.update(written)
+                if bar.disable:
+                    log.info("%s: %d answers logged, %d were there", entry["file"], written, entry["scored"] - written)
+    except (SQLAlchemyError, TimeoutError) as error:
+        raise InputError(f"the log's database: {first_line(error)}; {engines.AGAIN}") from None
+    finally:
+        engine.dispose()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,6 +29,7 @@ class Checked:
 
     ids: np.ndarray  # object (n,), None where there is none
     columns: dict[str, np.ndarray]  # (n,) each, as `Scorer.columns` gives them
+    days: np.ndarray  # datetime64[D] (n,) from which dates count
     refused: Reasons
     left_out: dict[int, str]  # as the schema's leave_out says
 
@@ -46,10 +47,9 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
             columns[column.name], found = absent(column, len(table)), {}
         for row, why in found.items():
             refused[row].append(f"{column.name}: {why}")
-    if schema.dates:
-        until = days_of(table, schema, day, refused)
-        for name in schema.dates:
-            columns[name] = days_before(pd.Series(columns[name]), until).to_numpy()
+    days = days_of(table, schema, day, refused)
+    for name in schema.dates:
+        columns[name] = days_before(pd.Series(columns[name]), pd.Series(days)).to_numpy()
     ids = np.full(len(table), None, dtype=object)
     if schema.id and schema.id.name in cells:
         texts = ids_of(cells[schema.id.name], schema.missing)
@@ -57,7 +57,7 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
         for row in np.flatnonzero(texts.str.len().gt(MAX_ID)).tolist():
             refused[row].append(f"{schema.id.name}: has more than {MAX_ID} characters")
     left = dict(rows_left_out(cells, headers, schema))
-    return Checked(ids, columns, {row: why for row, why in refused.items() if row not in left}, left)
+    return Checked(ids, columns, days, {row: why for row, why in refused.items() if row not in left}, left)
 
 
 def with_schema_names(table: pa.Table, schema: Schema, where: str) -> pa.Table:
@@ -197,17 +197,17 @@ def wanted(column: Column) -> str:
     return "no finite number"
 
 
-def days_of(table: pa.Table, schema: Schema, day: date, refused: Reasons) -> pd.Series | date:
-    """The day of each row."""
-    part, format_ = schema.time, schema.time.format if schema.time else None
+def days_of(table: pa.Table, schema: Schema, day: date, refused: Reasons) -> np.ndarray:
+    """datetime64[D] (n,) the day of each row, which counts for dates alone."""
+    part = schema.time
     header = next((h for h in (part.headers if part else (AS_OF,)) if h in table.column_names), None)
-    if header is None:
-        return day
+    if header is None or not schema.dates:
+        return np.full(len(table), np.datetime64(day))
     texts, place = distinct(plain(table.column(header)), schema.missing)
-    days = moments(texts, format_).to_numpy()[place]
+    days = moments(texts, part.format if part else None).to_numpy("datetime64[D]")[place]
     for row in np.flatnonzero(np.isnat(days)).tolist():
         refused[row].append(f"{part.name if part else AS_OF}: {quoted(texts[place[row]])} is no date")
-    return pd.Series(days)
+    return days
 
 
 def rows_left_out(

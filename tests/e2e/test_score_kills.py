@@ -1,8 +1,10 @@
-"""Scoring survives any kill: run again, the folder is the one that an undisturbed run leaves."""
+"""Scoring survives any kill: run again, folder and log are those that an undisturbed run leaves."""
 
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,7 +22,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.e2e
 
-KILLS = 12
+KILLS = 10
 GROUPS = 24
 
 
@@ -38,14 +40,14 @@ def table(project: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def start(table: Path, out: Path, store: Path) -> subprocess.Popen[str]:
+def start(table: Path, out: Path, store: Path, *options: str) -> subprocess.Popen[str]:
     """The command with small pieces, in two processes, in a process group of its own."""
     code = (
         "import sys; from serve.score import pieces; pieces.ROWS = 1; from serve.score.__main__ import main; "
         "from churn.script import run; run(lambda: sys.exit(main()), 'serve.score', mistake=2)"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(table), str(out), "--processes", "2"],
+        [sys.executable, "-c", code, str(table), str(out), "--processes", "2", *options],
         cwd=ROOT, env=child_environment() | {"CHURN_RELEASES": str(store)}, start_new_session=True,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -76,8 +78,8 @@ def test_kills_of_workers_and_of_all_leave_no_trace(table: Path, released: Path,
     chance, out, killed, rounds = random.Random(0), tmp_path / "out", 0, 0
     while killed < KILLS:
         rounds += 1
-        run = start(table, out, tmp_path / "releases")
-        time.sleep(chance.uniform(0.3, usual))
+        run = start(table, out, tmp_path / "releases", "--log")
+        time.sleep(chance.uniform(0.3, 2 * usual))
         if run.poll() is None:
             processes = members(run.pid)
             # all of them, as when the machine goes; or one, as the kernel does where memory is short
@@ -99,6 +101,10 @@ def test_kills_of_workers_and_of_all_leave_no_trace(table: Path, released: Path,
         while members(run.pid):  # workers end with their parent
             assert time.monotonic() < deadline
             time.sleep(0.01)
-    run = start(table, out, tmp_path / "releases")
+    run = start(table, out, tmp_path / "releases", "--log")
     assert run.wait(120) == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
+    scored = pd.concat(map(pd.read_parquet, out.glob("part-*")))["customer_id"]
+    with contextlib.closing(sqlite3.connect(tmp_path / "releases/log.db")) as log:
+        logged = [name for (name,) in log.execute("SELECT customer_id FROM predictions")]
+    assert sorted(logged) == sorted(scored)  # each once, however often it was begun

@@ -1,0 +1,118 @@
+"""Scored pieces in the prediction log, as the service's answers are, each customer of a piece exactly once.
+
+A piece's rows have ids that follow from its name and go in, in their order, a group a transaction: so the log itself
+tells where a killed run got to. A group is small, and its rows are made before the database is asked for its turn: the
+service that writes there too waits for one group at most.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from pyarrow import parquet
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import DBAPIError
+
+from churn.dates import dates_at
+from churn.schema import ID, Schema
+from serve.log.database import write_lock
+from serve.log.tables import COLUMNS, IS_ANSWER, Row, db_time, first_id, predictions, time_of_id
+from serve.score.columns import Checked, check, with_schema_names
+from serve.score.job import Job, live
+from serve.score.pieces import Piece
+
+GROUP = {"sqlite": 500, "postgresql": 5000}  # rows of a transaction
+
+
+def log_piece(engine: Engine, piece: Piece, entry: dict[str, Any], job: Job) -> int:
+    """Write the answers of a piece that is scored, as far as they are not there; how many were written."""
+    request_id, size = f"score-{Path(entry['file']).stem[-16:]}", GROUP[engine.dialect.name]
+    with engine.connect() as connection:
+        of_piece = select(func.min(predictions.c.id), func.count()).where(
+            predictions.c.request_id == request_id, IS_ANSWER
+        )
+        first, there = connection.execute(of_piece).one()
+    at = time_of_id(first) if first else datetime.now(UTC)
+    rows = islice(rows_of(piece, entry["file"], job, request_id, at), there, None)
+    turn, written = write_lock(engine), 0
+    with engine.connect() as connection:
+        while group := list(islice(rows, size)):
+            with turn(), connection.begin():
+                insert(connection, group)
+            written += len(group)
+    return written
+
+
+def insert(connection: Connection, rows: Sequence[Row]) -> None:
+    names = ", ".join(COLUMNS)
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(COLUMNS))
+        connection.exec_driver_sql(f"INSERT INTO predictions ({names}) VALUES ({marks})", list(rows))  # nosec B608: ours
+        return
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(f"COPY predictions ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError(None, None, error) from None
+
+
+def rows_of(piece: Piece, file: str, job: Job, request_id: str, at: datetime) -> Iterator[Row]:
+    """Rows of the log for the answers of a piece, in their order."""
+    models = live(job)
+    prefix, when = f"{first_id(at)}{request_id[-10:]}", db_time(at)
+    arms = {model.version: model.arm for model in models.models}
+    answers = answers_in(Path(job.out, file))
+    number = 0
+    for table in piece.batches():
+        found = check(with_schema_names(table, models.schema, piece.source), models.schema, job.day)
+        left = {*found.refused, *found.left_out}
+        for i, features in enumerate(records(found, models.schema)):
+            if i in left:
+                continue
+            answer = next(answers)
+            yield (
+                f"{prefix}{number:08x}",
+                request_id,
+                when,
+                answer[ID],
+                orjson.dumps(features).decode(),
+                answer["churn_probability"],
+                answer["prediction"],
+                answer["threshold"],
+                answer["model_version"],
+                arms[answer["model_version"]],
+                0.0,
+            )
+            number += 1
+
+
+def answers_in(path: Path) -> Iterator[dict[str, Any]]:
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+
+
+def records(found: Checked, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Customers as requests hold them: true or false, null where missing, ISO dates."""
+    columns: dict[str, list[Any]] = {}
+    for column in schema.columns:
+        values = found.columns[column.name]
+        match column.type:
+            case "category":
+                columns[column.name] = values.tolist()
+            case "date":
+                columns[column.name] = dates_at(values, found.days)
+            case kind:
+                cells = (values.astype(bool) if kind == "boolean" else values).astype(object)
+                cells[np.isnan(values)] = None
+                columns[column.name] = cells.tolist()
+    if schema.moment:
+        columns[schema.moment] = found.days.astype(str).tolist()
+    names = list(columns)
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
