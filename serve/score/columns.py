@@ -5,7 +5,7 @@ not at all for numbers that come as numbers and lie in their range.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -24,14 +24,33 @@ Reasons = dict[int, list[str]]  # row -> what is wrong with it
 
 
 @dataclass(frozen=True)
+class Levels:
+    """A category of n rows."""
+
+    known: np.ndarray  # object (u,), the different ones, None for a missing one
+    place: np.ndarray  # (n,) of each row's among them
+
+
+@dataclass(frozen=True)
 class Checked:
     """n rows."""
 
     ids: np.ndarray  # object (n,), None where there is none
     columns: dict[str, np.ndarray]  # (n,) each, as `Scorer.columns` gives them
+    levels: dict[str, Levels]  # of the categories among them
     days: np.ndarray  # datetime64[D] (n,) from which dates count
     refused: Reasons
     left_out: dict[int, str]  # as the schema's leave_out says
+
+    def without(self, rows: Sequence[int] | np.ndarray) -> "Checked":
+        """The other rows; nothing is said any more of those that are not scored."""
+        if not len(rows):
+            return self
+        kept = np.ones(len(self.ids), bool)
+        kept[rows] = False
+        columns = {name: values[kept] for name, values in self.columns.items()}
+        levels = {name: Levels(found.known, found.place[kept]) for name, found in self.levels.items()}
+        return Checked(self.ids[kept], columns, levels, self.days[kept], {}, {})
 
 
 def check(table: pa.Table, schema: Schema, day: date) -> Checked:
@@ -39,12 +58,12 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
     headers = header_names(table.column_names, schema)
     cells = {name: plain(table.column(header)) for header, name in headers.items()}
     refused: Reasons = defaultdict(list)
-    columns = {}
+    columns, levels = {}, {}
     for column in schema.columns:
-        if column.name in cells:
-            columns[column.name], found = read(cells[column.name], column, schema.missing)
-        else:
-            columns[column.name], found = absent(column, len(table)), {}
+        given = cells.get(column.name, pa.nulls(len(table), pa.string()))
+        columns[column.name], of_column, found = read(given, column, schema.missing)
+        if of_column:
+            levels[column.name] = of_column
         for row, why in found.items():
             refused[row].append(f"{column.name}: {why}")
     days = days_of(table, schema, day, refused)
@@ -57,7 +76,7 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
         for row in np.flatnonzero(texts.str.len().gt(MAX_ID)).tolist():
             refused[row].append(f"{schema.id.name}: has more than {MAX_ID} characters")
     left = dict(rows_left_out(cells, headers, schema))
-    return Checked(ids, columns, days, {row: why for row, why in refused.items() if row not in left}, left)
+    return Checked(ids, columns, levels, days, {row: why for row, why in refused.items() if row not in left}, left)
 
 
 def with_schema_names(table: pa.Table, schema: Schema, where: str) -> pa.Table:
@@ -85,16 +104,6 @@ def plain(cells: pa.ChunkedArray) -> pa.Array:
     return array.cast(pa.string()) if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) else array
 
 
-def absent(column: Column, n: int) -> np.ndarray:
-    """A column that the table has not and need not have."""
-    match column.type:
-        case "category":
-            return np.full(n, None, dtype=object)
-        case "date":
-            return np.full(n, "NaT", dtype="datetime64[ns]")
-    return np.full(n, np.nan)
-
-
 def distinct(cells: pa.Array, missing: tuple[str, ...]) -> tuple[pd.Series, np.ndarray]:
     """The different cells as texts, the last one null; and the place (n,) of each row's cell among them."""
     encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
@@ -115,21 +124,23 @@ def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pd.Series:
     return as_texts(cells.to_pandas(), missing)
 
 
-def read(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
-    """(n,) float64, object for levels, datetime64 for dates; and what is wrong, by row."""
-    if column.type == "number" and not column.merge and is_number(cells.type):
-        values = as_doubles(cells)
-        with np.errstate(invalid="ignore"):
-            usual = (values >= max(column.low, -LARGEST)) & (values <= min(column.high, LARGEST))
-        if column.nullable:
-            usual |= np.isnan(values)
-        usual &= ~np.isin(values, numbers_among(missing))
-        rows = np.flatnonzero(~usual)
-        if not len(rows):
-            return values, {}
-        values[rows], found = read_texts(cells.take(pa.array(rows)), column, missing)
-        return values, {int(rows[place]): why for place, why in found.items()}
-    return read_texts(cells, column, missing)
+def read(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, Levels | None, dict[int, str]]:
+    """(n,) float64, object for levels, datetime64 for dates; the levels of a category; what is wrong, by row."""
+    if column.type != "number" or column.merge or not is_number(cells.type):
+        values, place, found = read_texts(cells, column, missing)
+        return values[place], Levels(values, place) if column.type == "category" else None, found
+    numbers = as_doubles(cells)
+    with np.errstate(invalid="ignore"):
+        usual = (numbers >= max(column.low, -LARGEST)) & (numbers <= min(column.high, LARGEST))
+    if column.nullable:
+        usual |= np.isnan(numbers)
+    usual &= ~np.isin(numbers, numbers_among(missing))
+    rows = np.flatnonzero(~usual)
+    if not len(rows):
+        return numbers, None, {}
+    values, place, found = read_texts(cells.take(pa.array(rows)), column, missing)
+    numbers[rows] = values[place]
+    return numbers, None, {int(rows[i]): why for i, why in found.items()}
 
 
 def as_doubles(cells: pa.Array) -> np.ndarray:
@@ -148,23 +159,22 @@ def numbers_among(texts: tuple[str, ...]) -> list[float]:
     return [float(value) for value in values.dropna()]
 
 
-def read_texts(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
+def read_texts(
+    cells: pa.Array, column: Column, missing: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """(u,) different values, (n,) the place of each row's among them, and what is wrong, by row."""
     texts, place = distinct(cells, missing)
-    values, unreadable = typed(texts, column)
-    faults = dict(faults_of(texts, values, unreadable, column))
+    read, unreadable = typed(texts, column)
     match column.type:
         case "category":
-            array = values.to_numpy(object, na_value=None)
+            values = read.to_numpy(object, na_value=None)
         case "date":
-            array = values.to_numpy("datetime64[ns]")
+            values = read.to_numpy("datetime64[ns]")
         case _:
-            array = values.to_numpy("float64", na_value=np.nan)
-    if not faults:
-        return array[place], {}
-    why = np.full(len(texts), None, dtype=object)
-    why[list(faults)] = list(faults.values())
-    rows = np.flatnonzero(np.isin(place, list(faults)))
-    return array[place], dict(zip(rows.tolist(), why[place[rows]].tolist(), strict=True))
+            values = read.to_numpy("float64", na_value=np.nan)
+    faults = dict(faults_of(texts, read, unreadable, column))
+    rows = np.flatnonzero(np.isin(place, list(faults))).tolist()
+    return values, place, {row: faults[int(place[row])] for row in rows}
 
 
 def faults_of(texts: pd.Series, values: pd.Series, unreadable: pd.Series, column: Column) -> Iterator[tuple[int, str]]:

@@ -16,6 +16,7 @@ from churn.schema import Schema
 from serve.predict.live import Model, bucket, open_model
 from serve.releases.ledger import State
 from serve.releases.store import Store
+from serve.score.graph import CodedScorer
 
 EDGES = 200  # quantiles of the reference between which numbers are counted
 
@@ -66,6 +67,7 @@ class Live:
     challenger: Model | None
     share: float
     edges: Mapping[str, np.ndarray]  # number or boolean column -> rising numbers
+    scorers: Mapping[str, CodedScorer]  # by version
 
     @property
     def models(self) -> list[Model]:
@@ -74,6 +76,12 @@ class Live:
     @property
     def schema(self) -> Schema:
         return self.champion.release.schema
+
+    @property
+    def texts(self) -> set[str]:
+        """Headers of columns with few different texts."""
+        columns = [column for column in self.schema.columns if column.type in ("category", "boolean")]
+        return {header for column in columns for header in column.headers}
 
     def is_challenged(self, ids: np.ndarray) -> np.ndarray:
         """bool (n,): whom the challenger answers, as in the service; ids (n,), None where there is none."""
@@ -92,7 +100,8 @@ def live(job: Job) -> Live:
     if key not in _live:
         champion = opened(job, job.champion, "champion")
         challenger = opened(job, job.challenger, "challenger") if job.challenger else None
-        _live[key] = Live(champion, challenger, job.share, edges(champion))
+        scorers = {model.version: CodedScorer(model.scorer) for model in (champion, challenger) if model}
+        _live[key] = Live(champion, challenger, job.share, edges(champion), scorers)
     return _live[key]
 
 

@@ -69,7 +69,7 @@ def rows_of(piece: Piece, file: str, job: Job, request_id: str, at: datetime) ->
     arms = {model.version: model.arm for model in models.models}
     answers = answers_in(Path(job.out, file))
     number = 0
-    for table in piece.batches():
+    for table in piece.batches(models.texts):
         found = check(with_schema_names(table, models.schema, piece.source), models.schema, job.day)
         left = {*found.refused, *found.left_out}
         for i, features in enumerate(records(found, models.schema)):

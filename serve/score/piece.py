@@ -20,7 +20,6 @@ from pyarrow import parquet
 from churn.release import file_hash
 from churn.schema import ID
 from churn.script import InputError
-from serve.predict.live import Model
 from serve.releases.storage import sync
 from serve.score.columns import Checked, Reasons, check, with_schema_names
 from serve.score.job import Job, Live, live
@@ -30,7 +29,6 @@ from serve.score.summary import Summary
 FORMAT = 1  # of what is written; another gives other names
 NOTES = b"churn_scores"  # among the file's metadata
 WHY = "why_refused"
-GRAPH_ROWS = 4096  # at once: the graph's texts then stay in the processor's cache
 SCORES = pa.schema(
     [
         (ID, pa.string()),
@@ -57,8 +55,9 @@ def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     summaries = {model.version: Summary(models) for model in models.models}
-    with writing(out / name) as scores, writing(out / rejected) as refused:
-        for table in piece.batches():
+    few = ["prediction", "threshold", "model_version"]
+    with writing(out / name, few) as scores, writing(out / rejected) as refused:
+        for table in piece.batches(models.texts):
             table = with_schema_names(table, models.schema, piece.source)
             found = check(table, models.schema, job.day)
             counts.update(rows=len(table), rejected=len(found.refused))
@@ -92,35 +91,20 @@ def entry_of(out: Path, name: str) -> dict[str, Any]:
 
 def answers(table: pa.Table, found: Checked, models: Live, summaries: Mapping[str, Summary]) -> pa.Table:
     """The scores of the rows that are neither refused nor left out, in their order."""
-    kept = np.ones(len(table), bool)
-    kept[[*found.refused, *found.left_out]] = False
-    ids, columns = found.ids, found.columns
-    if not kept.all():
-        ids, columns = ids[kept], {name: values[kept] for name, values in columns.items()}
-    challenged = models.is_challenged(ids)
-    p, threshold = np.empty(len(ids)), np.empty(len(ids))
-    version = np.empty(len(ids), dtype=object)
+    found = found.without([*found.refused, *found.left_out])
+    n = len(found.ids)
+    challenged = models.is_challenged(found.ids)
+    p, threshold, version = np.empty(n), np.empty(n), np.empty(n, dtype=object)
     for model in models.models:
         rows = challenged if model.arm == "challenger" else ~challenged
-        own = columns if rows.all() else {name: values[rows] for name, values in columns.items()}
-        q = scored(model, own)
+        own = found if rows.all() else found.without(np.flatnonzero(~rows))
+        q = models.scorers[model.version].probabilities(own)
         p[rows], threshold[rows], version[rows] = q, model.threshold, model.version
         summaries[model.version].add(own, q, q >= model.threshold)
     words = pa.DictionaryArray.from_arrays((p >= threshold).astype("int8"), ["no_churn", "churn"]).cast(pa.string())
-    return pa.table([pa.array(ids, pa.string()), p, words, threshold, pa.array(version, pa.string())], schema=SCORES)
-
-
-def scored(model: Model, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(n,) P(churned = 1)."""
-    inputs, n = model.scorer.inputs(columns), len(next(iter(columns.values())))
-    parts = [
-        model.scorer.run({name: values[start : start + GRAPH_ROWS] for name, values in inputs.items()})
-        for start in range(0, n, GRAPH_ROWS)
-    ]
-    p = np.concatenate(parts) if parts else np.empty(0)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ArithmeticError(f"release {model.version}: the model's output is no probability")
-    return p
+    return pa.table(
+        [pa.array(found.ids, pa.string()), p, words, threshold, pa.array(version, pa.string())], schema=SCORES
+    )
 
 
 def with_reasons(table: pa.Table, reasons: Reasons) -> pa.Table:
@@ -134,13 +118,14 @@ def with_reasons(table: pa.Table, reasons: Reasons) -> pa.Table:
 class Writer:
     """A Parquet file under a temporary name, until `close` gives it its own; without rows there is none."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, levels: list[str] | bool = True):
+        self.levels = levels  # columns of few different values
         self.path, self.temporary = path, path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         self._writer: parquet.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
         if not self._writer:
-            self._writer = parquet.ParquetWriter(self.temporary, table.schema, compression="zstd")
+            self._writer = parquet.ParquetWriter(self.temporary, table.schema, use_dictionary=self.levels)
         if len(table):
             self._writer.write_table(table.cast(self._writer.schema))
 
@@ -165,9 +150,9 @@ class Writer:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Writer]:
+def writing(path: Path, levels: list[str] | bool = True) -> Iterator[Writer]:
     """A writer whose temporary file does not outlive the block."""
-    writer = Writer(path)
+    writer = Writer(path, levels)
     try:
         yield writer
     except OSError as error:

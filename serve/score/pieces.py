@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -18,7 +18,7 @@ from churn.script import InputError
 
 ROWS = 500_000  # of a piece of Parquet, at least, as far as the file has them
 BYTES = 2**26  # of a piece of CSV, about
-BATCH = 2**16  # rows that are scored at once; other batches could change the last digit
+BATCH = 2**17  # rows that are scored at once; other batches could change the last digit
 SCANNED = 2**23  # bytes at once, in search of a row's end
 SUFFIXES: dict[str, Literal["parquet", "csv"]] = {
     ".parquet": "parquet",
@@ -51,10 +51,13 @@ class Piece:
     headers: tuple[str, ...] = ()  # of CSV
     form: Format = Format()
 
-    def batches(self) -> Iterator[pa.Table]:
-        """The rows, in their order, in tables of at most BATCH rows; texts where the file has no types."""
+    def batches(self, as_levels: Collection[str] = ()) -> Iterator[pa.Table]:
+        """The rows, in their order, in tables of at most BATCH rows; texts where the file has no types.
+
+        Text columns of Parquet with these headers come as dictionaries.
+        """
         try:
-            yield from self._parquet() if self.kind == "parquet" else self._csv()
+            yield from self._parquet(as_levels) if self.kind == "parquet" else self._csv()
         except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, EOFError, UnicodeDecodeError) as error:
             raise InputError(f"{self.path} can't be read: {' '.join(str(error).split())[:300]}") from None
 
@@ -79,8 +82,8 @@ class Piece:
         ends = [start + chunk.total_compressed_size for start, chunk in zip(starts, chunks, strict=True)]
         return min(starts, default=0), max(ends, default=0)
 
-    def _parquet(self) -> Iterator[pa.Table]:
-        with parquet.ParquetFile(self.path, read_dictionary=texts_of(self.path)) as file:
+    def _parquet(self, as_levels: Collection[str]) -> Iterator[pa.Table]:
+        with parquet.ParquetFile(self.path, read_dictionary=texts_of(self.path, as_levels)) as file:
             for batch in file.iter_batches(BATCH, row_groups=list(range(self.start, self.stop)), use_threads=False):
                 yield pa.Table.from_batches([batch])
 
@@ -223,7 +226,7 @@ def parsing(path: Path, form: Format) -> csv.ParseOptions:
     return csv.ParseOptions(delimiter=separator, newlines_in_values=True)
 
 
-def texts_of(path: Path) -> list[str]:
-    """The text columns of a Parquet file, which are read as dictionaries."""
-    schema = parquet.read_schema(path)
-    return [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+def texts_of(path: Path, headers: Collection[str]) -> list[str]:
+    """The text columns of a Parquet file with these headers."""
+    is_text = (pa.types.is_string, pa.types.is_large_string)
+    return [f.name for f in parquet.read_schema(path) if f.name in headers and any(kind(f.type) for kind in is_text)]

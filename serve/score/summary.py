@@ -1,12 +1,11 @@
 """What a check needs to know of scored customers, without their rows: counts, histograms and sums, which add up."""
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from serve.score.columns import Checked, Levels
 from serve.score.job import Live
 
 BINS = 1000  # of the probabilities, of equal width
@@ -35,19 +34,19 @@ class Numbers:
         return found | ends | {"counts": self.counts.tolist()}
 
 
-class Levels:
+class LevelCounts:
     """A category: how often each level that training saw, all others together, and none."""
 
     def __init__(self, known: frozenset[str]):
         self.known, self.counts = known, Counter[str]()
         self.missing, self.unseen = 0, 0
 
-    def add(self, values: np.ndarray) -> None:
-        for level, n in pd.Series(values, dtype=object).value_counts(dropna=False).items():
-            if level is None or level != level:
+    def add(self, levels: Levels) -> None:
+        for level, n in zip(levels.known, np.bincount(levels.place, minlength=len(levels.known)), strict=True):
+            if level is None:
                 self.missing += n
             elif level in self.known:
-                self.counts[str(level)] += n
+                self.counts[level] += n
             else:
                 self.unseen += n
 
@@ -64,21 +63,21 @@ class Summary:
 
     def __init__(self, live: Live):
         self.rows, self.flagged, self.sum, self.counts = 0, 0, 0.0, np.zeros(BINS, "int64")
-        self.inputs: dict[str, Numbers | Levels] = {
-            **{name: Numbers(edges) for name, edges in live.edges.items()},
-            **{name: Levels(levels) for name, levels in live.champion.levels.items()},
-        }
+        self.numbers = {name: Numbers(edges) for name, edges in live.edges.items()}
+        self.levels = {name: LevelCounts(levels) for name, levels in live.champion.levels.items()}
 
-    def add(self, columns: Mapping[str, np.ndarray], p: np.ndarray, flagged: np.ndarray) -> None:
-        """n more customers, as the scorer read them."""
+    def add(self, found: Checked, p: np.ndarray, flagged: np.ndarray) -> None:
+        """n more customers and their answers."""
         self.rows += len(p)
         self.flagged += int(flagged.sum())
         self.sum += float(p.sum())
         self.counts += np.bincount(np.minimum((p * BINS).astype("int64"), BINS - 1), minlength=BINS)
-        for name, found in self.inputs.items():
-            found.add(columns[name])
+        for name, numbers in self.numbers.items():
+            numbers.add(found.columns[name])
+        for name, levels in self.levels.items():
+            levels.add(found.levels[name])
 
     def as_json(self) -> dict[str, Any]:
         probability = {"sum": self.sum, "counts": self.counts.tolist()}
-        inputs = {name: found.as_json() for name, found in self.inputs.items()}
+        inputs = {name: counted.as_json() for name, counted in (self.numbers | self.levels).items()}
         return {"rows": self.rows, "flagged": self.flagged, "churn_probability": probability, "inputs": inputs}

@@ -130,7 +130,7 @@ def test_a_column_that_may_be_missing_may_be_absent() -> None:
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int8(), pa.uint64()])
 def test_numbers_of_any_width_are_those_of_their_texts(kind: pa.DataType) -> None:
     numbers = [0, 1, 72, None] if pa.types.is_integer(kind) else [29.85, 1.1, 0.0, None]
-    values, faults = read(pa.array(numbers, kind), Column(name="n", type="number", nullable=True), ("",))
+    values, _, faults = read(pa.array(numbers, kind), Column(name="n", type="number", nullable=True), ("",))
     np.testing.assert_array_equal(values, [np.nan if n is None else n for n in numbers])
     assert faults == {}
 
@@ -143,7 +143,7 @@ CELLS = st.lists(
 @given(CELLS)
 def test_numbers_are_what_training_reads(cells: list[str | None]) -> None:
     column = Column(name="n", type="number", nullable=True)
-    values, faults = read(pa.array(cells, pa.string()), column, ("", "NA"))
+    values, _, faults = read(pa.array(cells, pa.string()), column, ("", "NA"))
     expected, bad = typed(as_texts(pd.Series(cells, dtype="str"), ("", "NA")), column)
     np.testing.assert_array_equal(values, expected.to_numpy())
     assert sorted(faults) == np.flatnonzero(bad).tolist()

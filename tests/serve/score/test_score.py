@@ -105,7 +105,7 @@ def test_a_second_run_does_only_what_is_missing(table: Path, score: Scored, monk
     (out / f".{names[1]}.0123.tmp").write_text("half")
     read: list[int] = []
     batches = pieces.Piece.batches
-    monkeypatch.setattr(pieces.Piece, "batches", lambda self: read.append(self.number) or batches(self))
+    monkeypatch.setattr(pieces.Piece, "batches", lambda self, texts: read.append(self.number) or batches(self, texts))
     score(table)
     assert read == [1]
     assert content(out) == whole
