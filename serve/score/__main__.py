@@ -8,8 +8,10 @@ after a kill, only what is missing is scored.
 import argparse
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,9 @@ from serve.score import engines
 from serve.score.folder import made_ready, reserved, write_manifest
 from serve.score.job import Job, job_of, live
 from serve.score.log import log_piece
-from serve.score.piece import name_of
+from serve.score.piece import entry_of, name_of, number_of, score_piece
 from serve.score.pieces import Format, Piece, pieces_of
+from serve.score.reasons import SCRATCH, explain_piece, explained_names, riskiest
 from serve.settings import read_settings
 
 log = logging.getLogger("serve.score")
@@ -41,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("out", metavar="OUT", type=Path, help="folder for the scores")
     made.add_argument("--engine", choices=["local", "dask"], default="local", help="where pieces are scored")
     made.add_argument("--address", help="of the Dask scheduler: tcp://HOST:PORT")
+    made.add_argument(
+        "--reasons", type=int, default=0, metavar="K", help="in words, for the K riskiest customers; none"
+    )
     made.add_argument("--log", action="store_true", help="write the answers into the prediction log as well")
     made.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="of the local engine; all cores")
     made.add_argument("--max-rejected", type=share, default=0.01, help="share of the rows; above, exit status 1; 0.01")
@@ -60,35 +66,60 @@ def score(given: argparse.Namespace, job: Job) -> tuple[int, int]:
     """Fill the folder; how many rows there were, and how many of them were refused."""
     pieces = pieces_of(given.input, Format(given.separator, given.encoding))
     with reserved(given.out):
-        tasks = [(piece, name_of(piece, job)) for piece in pieces]
-        made_ready(given.out, [name for _, name in tasks])
-        results = (
-            engines.on_dask(tasks, job, given.address)
-            if given.engine == "dask"
-            else engines.local(tasks, job, given.processes)
-        )
-        found = {}
-        with tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
-            for entry in results:
-                found[entry["file"]] = entry
-                bar.update(entry["rows"])
-                if bar.disable:
-                    log.info("%d of %d pieces: %s", len(found), len(tasks), entry["source"])
+        names = [name_of(piece, job) for piece in pieces]
+        if given.reasons:
+            entries = explained(given, job, pieces, names)
+        else:
+            made_ready(given.out, names)
+            entries = done(given, score_piece, [*zip(pieces, names, strict=True)], job)
         edges = {name: values.tolist() for name, values in live(job).edges.items()}
-        write_manifest(given.out, job.identity, edges, [found[name] for _, name in tasks])
+        write_manifest(given.out, job.identity | {"reasons": given.reasons}, edges, entries)
+        shutil.rmtree(given.out / SCRATCH, ignore_errors=True)
         if given.log:
-            write_log([(piece, found[name]) for piece, name in tasks], job)
-    return sum(entry["rows"] for entry in found.values()), sum(entry["rejected"] for entry in found.values())
+            write_log([*zip(pieces, names, entries, strict=True)], job)
+    return sum(entry["rows"] for entry in entries), sum(entry["rejected"] for entry in entries)
 
 
-def write_log(scored: Sequence[tuple[Piece, dict[str, Any]]], job: Job) -> None:
+def explained(given: argparse.Namespace, job: Job, pieces: Sequence[Piece], names: list[str]) -> list[dict[str, Any]]:
+    """Score all pieces, then write them with the reasons of the riskiest."""
+    final = explained_names(names, given.reasons)
+    made_ready(given.out, final, SCRATCH)
+    if all((given.out / name).is_file() for name in final):
+        return [entry_of(given.out, name) for name in final]
+    (given.out / SCRATCH).mkdir(exist_ok=True)
+    made_ready(given.out / SCRATCH, names)
+    done(given, score_piece, [*zip(pieces, names, strict=True)], replace(job, out=str(Path(job.out, SCRATCH))))
+    rows = riskiest(given.out / SCRATCH, names, given.reasons)
+    return done(given, explain_piece, [*zip(pieces, names, final, rows, strict=True)], job)
+
+
+def done(
+    given: argparse.Namespace, work: engines.Work, tasks: Sequence[engines.Task], job: Job
+) -> list[dict[str, Any]]:
+    """The entries of the manifest, in the order of the pieces; progress is shown."""
+    results = (
+        engines.on_dask(work, tasks, job, given.address)
+        if given.engine == "dask"
+        else engines.local(work, tasks, job, given.processes)
+    )
+    found = {}
+    with tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
+        for entry in results:
+            found[entry["file"]] = entry
+            bar.update(entry["rows"])
+            if bar.disable:
+                log.info("%d of %d pieces: %s", len(found), len(tasks), entry["source"])
+    return [found[name] for name in sorted(found, key=number_of)]
+
+
+def write_log(scored: Sequence[tuple[Piece, str, dict[str, Any]]], job: Job) -> None:
     """The answers of all pieces into the prediction log, as far as they are not there."""
     engine = connect(read_settings().log)
     try:
         migrate(engine)
         with tqdm(unit=" answers", unit_scale=True, disable=None) as bar:
-            for piece, entry in scored:
-                written = log_piece(engine, piece, entry, job)
+            for piece, name, entry in scored:
+                written = log_piece(engine, piece, name, entry["file"], job)
                 bar.update(written)
                 if bar.disable:
                     log.info("%s: %d answers logged, %d were there", entry["file"], written, entry["scored"] - written)
@@ -103,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     if given.engine == "dask" and not given.address:
         raise InputError("--engine dask needs --address tcp://HOST:PORT, of its scheduler")
+    if given.reasons < 0:
+        raise InputError(f"--reasons is {given.reasons}; expected how many customers get them")
     if given.processes < 1:
         raise InputError(f"--processes is {given.processes}; expected 1 or more")
     job = job_of(Store(read_settings().releases), given.as_of or date.fromisoformat(today()), str(given.out.resolve()))

@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from churn.dates import dates_at
 from churn.schema import AS_OF, LARGEST, MAX_TEXT, Column, Schema, as_text
 from churn.script import InputError
 from churn.table import as_texts, clean_headers, days_before, header_names, left_out, moments, typed
@@ -43,14 +45,18 @@ class Checked:
     left_out: dict[int, str]  # as the schema's leave_out says
 
     def without(self, rows: Sequence[int] | np.ndarray) -> "Checked":
-        """The other rows; nothing is said any more of those that are not scored."""
+        """The other rows."""
         if not len(rows):
             return self
         kept = np.ones(len(self.ids), bool)
         kept[rows] = False
-        columns = {name: values[kept] for name, values in self.columns.items()}
-        levels = {name: Levels(found.known, found.place[kept]) for name, found in self.levels.items()}
-        return Checked(self.ids[kept], columns, levels, self.days[kept], {}, {})
+        return self.only(kept)
+
+    def only(self, rows: np.ndarray) -> "Checked":
+        """These rows, by number or by truth; nothing is said any more of those that are not scored."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        levels = {name: Levels(found.known, found.place[rows]) for name, found in self.levels.items()}
+        return Checked(self.ids[rows], columns, levels, self.days[rows], {}, {})
 
 
 def check(table: pa.Table, schema: Schema, day: date) -> Checked:
@@ -233,3 +239,23 @@ def rows_left_out(
         out = left_out(pd.DataFrame({name: texts}), alone)[rule.why].to_numpy(bool)
         for row in np.flatnonzero(out[place]).tolist():
             yield row, rule.why
+
+
+def records(found: Checked, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Customers as requests hold them: true or false, null where missing, ISO dates."""
+    columns: dict[str, list[Any]] = {}
+    for column in schema.columns:
+        values = found.columns[column.name]
+        match column.type:
+            case "category":
+                columns[column.name] = values.tolist()
+            case "date":
+                columns[column.name] = dates_at(values, found.days)
+            case kind:
+                cells = (values.astype(bool) if kind == "boolean" else values).astype(object)
+                cells[np.isnan(values)] = None
+                columns[column.name] = cells.tolist()
+    if schema.moment:
+        columns[schema.moment] = found.days.astype(str).tolist()
+    names = list(columns)
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,27 +11,26 @@ from typing import Any
 
 from churn.script import InputError
 from serve.score.job import Job, carried, live
-from serve.score.piece import score_piece
-from serve.score.pieces import Piece
 
-Task = tuple[Piece, str]  # and the name of its file
+Task = tuple[Any, ...]
+Work = Callable[..., dict[str, Any]]  # of a task and the job: writes a file, returns its entry of the manifest
 AGAIN = "run the same command again: what is finished stays"
 RETRIES = 3  # of a piece whose worker was lost
 PATIENCE = 10  # seconds until a cluster answers
 _job: Job
 
 
-def local(tasks: Sequence[Task], job: Job, processes: int) -> Iterator[dict[str, Any]]:
+def local(work: Work, tasks: Sequence[Task], job: Job, processes: int) -> Iterator[dict[str, Any]]:
     """In so many processes; one is this one."""
     if processes == 1 or len(tasks) < 2:
-        yield from (score_piece(piece, name, job) for piece, name in tasks)
+        yield from (work(*task, job) for task in tasks)
         return
     # a fork would share onnxruntime's locks. The job is small: while Python hands more than a pipe holds to a process
     # that dies, it waits for ever
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(tasks)), spawn, begin, (job,)) as pool:
         try:
-            asked = [pool.submit(score_task, task) for task in tasks]
+            asked = [pool.submit(call, work, task) for task in tasks]
             yield from (one.result() for one in futures.as_completed(asked))
         except BrokenProcessPool:
             raise InputError(
@@ -56,11 +55,11 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def score_task(task: Task) -> dict[str, Any]:
-    return score_piece(*task, _job)
+def call(work: Work, task: Task) -> dict[str, Any]:
+    return work(*task, _job)
 
 
-def on_dask(tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str, Any]]:
+def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str, Any]]:
     """On the cluster of a scheduler; its workers see the input and the output under the same paths."""
     try:
         from distributed import CancelledError, Client, KilledWorker, as_completed  # who names no cluster does without
@@ -74,7 +73,7 @@ def on_dask(tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str,
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
             shared = client.scatter(carried(job), broadcast=True)
-            asked = [client.submit(score_piece, *task, shared, pure=False, retries=RETRIES) for task in tasks]
+            asked = [client.submit(work, *task, shared, pure=False, retries=RETRIES) for task in tasks]
             for one in as_completed(asked, loop=client.loop):
                 yield one.result()
         except (TimeoutError, KilledWorker, CancelledError) as error:

@@ -33,9 +33,9 @@ def reserved(out: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def made_ready(out: Path, names: Sequence[str]) -> None:
+def made_ready(out: Path, names: Sequence[str], *others: str) -> None:
     """Remove what a killed run left half-written; an InputError where the folder holds anything but these scores."""
-    expected = {*names, *(name.replace("part-", "rejected-") for name in names), MANIFEST}
+    expected = {*names, *(name.replace("part-", "rejected-") for name in names), MANIFEST, *others}
     for path in sorted(out.iterdir()):
         if LEFTOVER.fullmatch(path.name):
             path.unlink()

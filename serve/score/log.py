@@ -11,33 +11,34 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 from pyarrow import parquet
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from churn.dates import dates_at
-from churn.schema import ID, Schema
+from churn.schema import ID
 from serve.log.database import write_lock
 from serve.log.tables import COLUMNS, IS_ANSWER, Row, db_time, first_id, predictions, time_of_id
-from serve.score.columns import Checked, check, with_schema_names
+from serve.score.columns import check, records, with_schema_names
 from serve.score.job import Job, live
 from serve.score.pieces import Piece
 
 GROUP = {"sqlite": 500, "postgresql": 5000}  # rows of a transaction
 
 
-def log_piece(engine: Engine, piece: Piece, entry: dict[str, Any], job: Job) -> int:
-    """Write the answers of a piece that is scored, as far as they are not there; how many were written."""
-    request_id, size = f"score-{Path(entry['file']).stem[-16:]}", GROUP[engine.dialect.name]
+def log_piece(engine: Engine, piece: Piece, name: str, file: str, job: Job) -> int:
+    """Write the answers of a piece that is scored, as far as they are not there; how many were written.
+
+    `name` is the piece's without reasons, which change no answer; its scores are in `file`.
+    """
+    request_id, size = f"score-{Path(name).stem[-16:]}", GROUP[engine.dialect.name]
     with engine.connect() as connection:
         of_piece = select(func.min(predictions.c.id), func.count()).where(
             predictions.c.request_id == request_id, IS_ANSWER
         )
         first, there = connection.execute(of_piece).one()
     at = time_of_id(first) if first else datetime.now(UTC)
-    rows = islice(rows_of(piece, entry["file"], job, request_id, at), there, None)
+    rows = islice(rows_of(piece, file, job, request_id, at), there, None)
     turn, written = write_lock(engine), 0
     with engine.connect() as connection:
         while group := list(islice(rows, size)):
@@ -96,23 +97,3 @@ def answers_in(path: Path) -> Iterator[dict[str, Any]]:
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches():
             yield from batch.to_pylist()
-
-
-def records(found: Checked, schema: Schema) -> Iterator[dict[str, Any]]:
-    """Customers as requests hold them: true or false, null where missing, ISO dates."""
-    columns: dict[str, list[Any]] = {}
-    for column in schema.columns:
-        values = found.columns[column.name]
-        match column.type:
-            case "category":
-                columns[column.name] = values.tolist()
-            case "date":
-                columns[column.name] = dates_at(values, found.days)
-            case kind:
-                cells = (values.astype(bool) if kind == "boolean" else values).astype(object)
-                cells[np.isnan(values)] = None
-                columns[column.name] = cells.tolist()
-    if schema.moment:
-        columns[schema.moment] = found.days.astype(str).tolist()
-    names = list(columns)
-    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))

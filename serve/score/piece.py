@@ -29,6 +29,7 @@ from serve.score.summary import Summary
 FORMAT = 1  # of what is written; another gives other names
 NOTES = b"churn_scores"  # among the file's metadata
 WHY = "why_refused"
+FEW = ["prediction", "threshold", "model_version"]  # columns with few different values
 SCORES = pa.schema(
     [
         (ID, pa.string()),
@@ -46,6 +47,11 @@ def name_of(piece: Piece, job: Job) -> str:
     return f"part-{piece.number:05d}-{sha256(json.dumps(what).encode()).hexdigest()[:16]}.parquet"
 
 
+def number_of(name: str) -> int:
+    """The piece's, of its file's name."""
+    return int(name.split("-")[1])
+
+
 def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
     """Write the piece's files, unless they are there, and return its entry of the manifest."""
     out, models = Path(job.out), live(job)
@@ -55,8 +61,7 @@ def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     summaries = {model.version: Summary(models) for model in models.models}
-    few = ["prediction", "threshold", "model_version"]
-    with writing(out / name, few) as scores, writing(out / rejected) as refused:
+    with writing(out / name, FEW) as scores, writing(out / rejected) as refused:
         for table in piece.batches(models.texts):
             table = with_schema_names(table, models.schema, piece.source)
             found = check(table, models.schema, job.day)

@@ -186,3 +186,30 @@ def test_progress_is_told_line_by_line_where_there_is_no_terminal(
     caplog.set_level(logging.INFO)
     score(table)
     assert [line for line in caplog.messages if "pieces" in line][-1] == "4 of 4 pieces: customers.parquet"
+
+
+def test_the_riskiest_of_all_pieces_get_reasons_in_the_service_s_words(
+    table: Path, score: Scored, client: Any, tmp_path: Path
+) -> None:
+    plain, out = scores(score(table, out="plain")), score(table, "--reasons", "7")
+    found = scores(out)
+    pd.testing.assert_frame_equal(found[list(plain)], plain)
+    reasons = found[["reason_1", "reason_2", "reason_3"]]
+    explained = reasons["reason_1"].notna()
+    assert set(plain[explained].index) == set(plain["churn_probability"].nlargest(7).index)
+    frame = pd.read_parquet(table).drop(columns=["customer_id", "colour"])
+    for row in plain.index[explained]:
+        customer = json.loads(frame.loc[[row]].to_json(orient="records"))[0]
+        assert reasons.loc[row].dropna().tolist() == client.post("/explain", json=customer).json()["reasons"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["MANIFEST.json", *(piece["file"] for piece in read_manifest(out)["pieces"])]
+    )
+    # again it finds all that it wrote; after a kill in the middle it goes on
+    before = content(out)
+    score(table, "--reasons", "7")
+    (out / read_manifest(out)["pieces"][2]["file"]).unlink()
+    (out / "MANIFEST.json").unlink()
+    score(table, "--reasons", "7")
+    assert content(out) == before
+    with pytest.raises(InputError, match="of another input or release"):
+        score(table, "--reasons", "8")
