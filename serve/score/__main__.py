@@ -139,7 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.processes < 1:
         raise InputError(f"--processes is {given.processes}; expected 1 or more")
     job = job_of(Store(read_settings().releases), given.as_of or date.fromisoformat(today()), str(given.out.resolve()))
-    rows, rejected = score(given, job)
+    try:
+        rows, rejected = score(given, job)
+    except MemoryError:
+        raise InputError(f"the memory is not enough; {engines.AGAIN}, with fewer --processes") from None
     log.info("wrote %s: %d of %d rows scored by %s", given.out, rows - rejected, rows, job.champion)
     if rejected > given.max_rejected * rows:
         log.error(

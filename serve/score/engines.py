@@ -9,6 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from typing import Any
 
+import pyarrow as pa
+
 from churn.script import InputError
 from serve.score.job import Job, carried, live
 
@@ -23,7 +25,7 @@ _job: Job
 def local(work: Work, tasks: Sequence[Task], job: Job, processes: int) -> Iterator[dict[str, Any]]:
     """In so many processes; one is this one."""
     if processes == 1 or len(tasks) < 2:
-        yield from (work(*task, job) for task in tasks)
+        yield from (in_one_line(work, task, job) for task in tasks)
         return
     # a fork would share onnxruntime's locks. The job is small: while Python hands more than a pipe holds to a process
     # that dies, it waits for ever
@@ -56,7 +58,15 @@ def end_with_parent() -> None:
 
 
 def call(work: Work, task: Task) -> dict[str, Any]:
-    return work(*task, _job)
+    return in_one_line(work, task, _job)
+
+
+def in_one_line(work: Work, task: Task, job: Job) -> dict[str, Any]:
+    try:
+        return work(*task, job)
+    except (MemoryError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200] or "the memory is not enough"
+        raise InputError(f"{task[0].path}: {reason}; {AGAIN}, with fewer --processes") from None
 
 
 def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str, Any]]:
@@ -73,7 +83,7 @@ def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterat
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
             shared = client.scatter(carried(job), broadcast=True)
-            asked = [client.submit(work, *task, shared, pure=False, retries=RETRIES) for task in tasks]
+            asked = [client.submit(in_one_line, work, task, shared, pure=False, retries=RETRIES) for task in tasks]
             for one in as_completed(asked, loop=client.loop):
                 yield one.result()
         except (TimeoutError, KilledWorker, CancelledError) as error:

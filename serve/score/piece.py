@@ -5,6 +5,7 @@ and who does it again writes the same bytes.
 """
 
 import json
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -129,24 +130,33 @@ class Writer:
         self._writer: parquet.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
-        if not self._writer:
-            self._writer = parquet.ParquetWriter(self.temporary, table.schema, use_dictionary=self.levels)
-        if len(table):
-            self._writer.write_table(table.cast(self._writer.schema))
+        with self._named():
+            if not self._writer:
+                self._writer = parquet.ParquetWriter(self.temporary, table.schema, use_dictionary=self.levels)
+            if len(table):
+                self._writer.write_table(table.cast(self._writer.schema))
 
     def close(self, notes: Mapping[bytes, str] | None = None) -> dict[str, str] | None:
         """Sync the file and rename it; its name and sha256."""
         if self._writer is None:
             return None
-        if notes:
-            self._writer.add_key_value_metadata({key: value.encode() for key, value in notes.items()})
-        self._writer.close()
-        self._writer = None
-        sync(self.temporary)
-        digest = file_hash(self.temporary)
-        self.temporary.replace(self.path)
-        sync(self.path.parent)
+        with self._named():
+            if notes:
+                self._writer.add_key_value_metadata({key: value.encode() for key, value in notes.items()})
+            self._writer.close()
+            self._writer = None
+            sync(self.temporary)
+            digest = file_hash(self.temporary)
+            self.temporary.replace(self.path)
+            sync(self.path.parent)
         return {"file": self.path.name, "sha256": digest}
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # Arrow does not say of which file
+            raise InputError(f"{self.path}: {os.strerror(error.errno) if error.errno else error}") from None
 
     def abandon(self) -> None:
         if self._writer is not None:
@@ -160,9 +170,6 @@ def writing(path: Path, levels: list[str] | bool = True) -> Iterator[Writer]:
     writer = Writer(path, levels)
     try:
         yield writer
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
     finally:
         with suppress(OSError):  # of a full disk, a second time
             writer.abandon()
