@@ -81,7 +81,7 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
         ids = texts.to_numpy(object, na_value=None)
         for row in np.flatnonzero(texts.str.len().gt(MAX_ID)).tolist():
             refused[row].append(f"{schema.id.name}: has more than {MAX_ID} characters")
-    left = dict(rows_left_out(cells, headers, schema))
+    left = dict(rows_left_out(cells, schema))
     return Checked(ids, columns, levels, days, {row: why for row, why in refused.items() if row not in left}, left)
 
 
@@ -226,9 +226,7 @@ def days_of(table: pa.Table, schema: Schema, day: date, refused: Reasons) -> np.
     return days
 
 
-def rows_left_out(
-    cells: Mapping[str, pa.Array], headers: Mapping[str, str], schema: Schema
-) -> Iterator[tuple[int, str]]:
+def rows_left_out(cells: Mapping[str, pa.Array], schema: Schema) -> Iterator[tuple[int, str]]:
     """Rows that the schema leaves out and why; rules about the outcome and about absent columns do not count here."""
     for rule in reversed(schema.leave_out):  # of several reasons the first stays
         name = next((part.name for part in schema.parts if rule.source in part.headers), rule.source)

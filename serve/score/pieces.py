@@ -48,7 +48,7 @@ class Piece:
     kind: Literal["parquet", "csv"]
     start: int
     stop: int
-    headers: tuple[str, ...] = ()  # of CSV
+    headers: tuple[str, ...] = ()
     form: Format = Format()
 
     def batches(self, as_levels: Collection[str] = ()) -> Iterator[pa.Table]:
@@ -167,7 +167,8 @@ def spans(path: Path, form: Format) -> Iterator[tuple[int, int, tuple[str, ...]]
     try:
         if kind_of(path) == "parquet":
             with parquet.ParquetFile(path) as file:
-                yield from ((start, stop, ()) for start, stop in grouped(file.metadata))
+                headers = tuple(file.schema_arrow.names)
+                yield from ((start, stop, headers) for start, stop in grouped(file.metadata))
             return
         with pa.input_stream(str(path), compression="detect") as stream:
             first = first_row(stream.read(SCANNED))

@@ -76,6 +76,15 @@ def test_an_edited_row_is_other_content(tmp_path: Path) -> None:
     assert before[-1] != after[-1]
 
 
+def test_other_headers_are_other_content(tmp_path: Path) -> None:
+    one, other = FRAME, FRAME.rename(columns={"text": "words"})
+    contents = []
+    for frame in (one, other):
+        frame.to_parquet(tmp_path / "t.parquet")
+        contents.append(pieces_of(str(tmp_path / "t.parquet"), Format())[0].content())
+    assert contents[0] != contents[1]
+
+
 BAD = {
     "nothing": (lambda p: None, "x is missing; name a file, a folder or a pattern"),
     "empty folder": (lambda p: p.mkdir(), "x is an empty folder; name the tables to score"),
