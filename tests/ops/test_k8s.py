@@ -1,5 +1,6 @@
 """The manifests in ops/k8s fit their schemas, each other, and the service."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 from kubernetes_validate import validate
 
+from serve.score.__main__ import parser
 from serve.settings import Settings
 from tests.conftest import ROOT
 from tests.test_pipeline_contract import command
@@ -19,18 +21,22 @@ DOCUMENTS: list[dict[str, Any]] = [
 (KUSTOMIZATION,) = (document for document in DOCUMENTS if document["kind"] == "Kustomization")
 
 
+def all_of(kind: str) -> list[dict[str, Any]]:
+    return [document for document in DOCUMENTS if document["kind"] == kind]
+
+
 def one(kind: str) -> dict[str, Any]:
-    (found,) = (document for document in DOCUMENTS if document["kind"] == kind)
+    (found,) = all_of(kind)
     return found
 
 
 POD = one("Deployment")["spec"]["template"]
-JOB = one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+JOBS = [job["spec"]["jobTemplate"]["spec"]["template"] for job in all_of("CronJob")]
 
 
 def containers() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Each pod's spec with each of its containers."""
-    return ((pod["spec"], container) for pod in (POD, JOB) for container in pod["spec"]["containers"])
+    return ((pod["spec"], container) for pod in (POD, *JOBS) for container in pod["spec"]["containers"])
 
 
 @pytest.mark.parametrize("version", ["1.33", "1.37"])
@@ -74,7 +80,7 @@ def test_selectors_find_the_pods_and_ports_have_their_names() -> None:
     (port,) = POD["spec"]["containers"][0]["ports"]
     assert {port["name"], service["spec"]["ports"][0]["targetPort"]} == ports
     (allowed,) = one("NetworkPolicy")["spec"]["podSelector"]["matchExpressions"]
-    assert set(allowed["values"]) == {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in (POD, JOB)}
+    assert set(allowed["values"]) == {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in (POD, *JOBS)}
     assert one("NetworkPolicy")["spec"]["ingress"][0]["ports"] == [{"port": port["containerPort"]}]
     assert one("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == one("Deployment")["metadata"]["name"]
     # of the operator's schema, monitoring.coreos.com/v1
@@ -109,8 +115,15 @@ def test_probes_ask_routes_that_need_no_key(client: Any) -> None:
     assert POD["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/ready"
 
 
-def test_the_watch_runs_modules_that_are_there() -> None:
-    words = " ".join(JOB["spec"]["containers"][0]["args"]).split()
-    modules = [words[i + 1] for i, word in enumerate(words) if word == "-m"]
-    assert modules == ["monitoring.check", "monitoring.retrain"]
-    assert all(command(module).is_file() for module in modules)
+def test_the_jobs_run_modules_that_are_there() -> None:
+    words = [" ".join(job["spec"]["containers"][0]["args"]).split() for job in JOBS]
+    modules = [[line[i + 1] for i, word in enumerate(line) if word == "-m"] for line in words]
+    assert modules == [["serve.score"], ["monitoring.check", "monitoring.retrain"]]
+    assert all(command(module).is_file() for line in modules for module in line)
+
+
+def test_the_monthly_scores_are_asked_for_with_options_that_are_there() -> None:
+    (line,) = (job["spec"]["containers"][0]["args"][-1] for job in JOBS if "serve.score" in str(job))
+    given = parser().parse_args(shlex.split(line)[4:])
+    mounted = {mount["mountPath"] for mount in JOBS[0]["spec"]["containers"][0]["volumeMounts"]}
+    assert {given.input, str(given.out.parent)} < mounted
