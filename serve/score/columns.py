@@ -175,7 +175,7 @@ def read_texts(
         case "category":
             values = read.to_numpy(object, na_value=None)
         case "date":
-            values = read.to_numpy("datetime64[ns]")
+            values = read.to_numpy("datetime64[us]")  # of nanoseconds 9999-12-31 is none
         case _:
             values = read.to_numpy("float64", na_value=np.nan)
     faults = dict(faults_of(texts, read, unreadable, column))

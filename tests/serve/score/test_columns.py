@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from churn.dates import days_before
 from churn.schema import Column, Schema
 from churn.script import InputError
 from churn.table import as_texts, typed
-from serve.score.columns import check, read, with_schema_names
+from serve.score.columns import check, read, records, with_schema_names
 
 DAY = date(2024, 6, 30)
 SCHEMA = Schema.model_validate(
@@ -59,6 +60,13 @@ def test_texts_are_read_as_in_training() -> None:
     assert found.columns["joined"][0] == 1
     assert columns == {"tenure": [3.0, 72.0], "senior": [1.0, 0.0], "plan": ["Basic", "Gold"]}
     assert (found.refused, found.left_out) == ({}, {})
+
+
+def test_a_date_of_no_end_is_counted_as_in_requests() -> None:
+    found = check(table(joined=["31.12.9999", "01.01.0001"]), SCHEMA, DAY)
+    expected = days_before(["9999-12-31", "0001-01-01"], [DAY.isoformat()] * 2)
+    assert found.columns["joined"].tolist() == expected.tolist()
+    assert [customer["joined"] for customer in records(found, SCHEMA)] == ["9999-12-31", "0001-01-01"]
 
 
 def test_columns_with_types_are_read_as_their_texts_are() -> None:
