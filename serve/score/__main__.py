@@ -72,7 +72,10 @@ def score(given: argparse.Namespace, job: Job) -> tuple[int, int]:
         else:
             made_ready(given.out, names)
             entries = done(given, score_piece, [*zip(pieces, names, strict=True)], job)
-        edges = {name: values.tolist() for name, values in live(job).edges.items()}
+        edges = {
+            version: {name: values.tolist() for name, values in of_inputs.items()}
+            for version, of_inputs in live(job).edges.items()
+        }
         write_manifest(given.out, job.identity | {"reasons": given.reasons}, edges, entries)
         shutil.rmtree(given.out / SCRATCH, ignore_errors=True)
         if given.log:

@@ -44,7 +44,7 @@ def made_ready(out: Path, names: Sequence[str], *others: str) -> None:
             raise InputError(f"{out} holds {path.name}, {whose}; choose an empty folder or remove what is in it")
 
 
-def write_manifest(out: Path, identity: dict[str, Any], edges: dict[str, list[float]], pieces: Sequence[Any]) -> None:
+def write_manifest(out: Path, identity: dict[str, Any], edges: dict[str, Any], pieces: Sequence[Any]) -> None:
     totals = {key: sum(piece[key] for piece in pieces) for key in ("rows", "scored", "rejected")}
     content = {"format": 1, **identity, **totals, "edges": edges, "pieces": list(pieces)}
     write_text(out / MANIFEST, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -5,6 +5,7 @@ probabilities keep every digit.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ import onnxruntime
 import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
-from churn.features import MISSING, add_features
+from churn.features import MISSING, add_features, filled
 from churn.release import MODEL
 from churn.scorer import Scorer
 from serve.score.columns import Checked, Levels
@@ -20,6 +21,15 @@ from serve.score.columns import Checked, Levels
 LOOKUPS = {"OneHotEncoder": ("cats_strings", "cats_int64s"), "LabelEncoder": ("keys_strings", "keys_int64s")}
 UNSEEN = -1
 ROWS = 4096  # at once: more of them leave the processor's cache
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model reads of n rows, its features too, in its own order."""
+
+    rows: int
+    numbers: dict[str, np.ndarray]  # (n,) each, float64
+    levels: dict[str, Levels]
 
 
 class CodedScorer:
@@ -39,16 +49,24 @@ class CodedScorer:
             else scorer.session
         )
 
-    def probabilities(self, found: Checked) -> np.ndarray:
-        """(n,) P(churned = 1) of the rows, all of which can be scored."""
-        scorer, n = self.scorer, len(found.ids)
-        if not self.is_coded:
-            return self._run(scorer.inputs(found.columns), n)
-        added, inputs = add_features(found.columns, scorer.features), {}
-        if scorer.numbers:
-            inputs["numbers"] = np.column_stack([added[name] for name in scorer.numbers]).astype("float32")
-        codes = [self._codes(name, found.levels.get(name) or levels_of(added[name])) for name in scorer.categories]
-        return self._run(inputs | {"categories": np.column_stack(codes)}, n)
+    def inputs(self, found: Checked) -> Inputs:
+        """What the model reads of the rows, all of which can be scored."""
+        added = add_features(found.columns, self.scorer.features)
+        numbers = {name: added[name] for name in self.scorer.numbers}
+        levels = {name: found.levels.get(name) or levels_of(added[name]) for name in self.scorer.categories}
+        return Inputs(len(found.ids), numbers, levels)
+
+    def probabilities(self, inputs: Inputs) -> np.ndarray:
+        """(n,) P(churned = 1)."""
+        given = {}
+        if inputs.numbers:
+            given["numbers"] = np.column_stack(list(inputs.numbers.values())).astype("float32")
+        if inputs.levels and self.is_coded:
+            given["categories"] = np.column_stack([self._codes(*item) for item in inputs.levels.items()])
+        elif inputs.levels:
+            texts = [levels.known[levels.place] for levels in inputs.levels.values()]
+            given["categories"] = filled(np.column_stack(texts))
+        return self._run(given, inputs.rows)
 
     def _codes(self, name: str, levels: Levels) -> np.ndarray:
         """int64 (n,)"""

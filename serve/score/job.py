@@ -66,8 +66,9 @@ class Live:
     champion: Model
     challenger: Model | None
     share: float
-    edges: Mapping[str, np.ndarray]  # number or boolean column -> rising numbers
-    scorers: Mapping[str, CodedScorer]  # by version
+    # by version
+    scorers: Mapping[str, CodedScorer]
+    edges: Mapping[str, Mapping[str, np.ndarray]]  # of each number that the model reads
 
     @property
     def models(self) -> list[Model]:
@@ -100,8 +101,9 @@ def live(job: Job) -> Live:
     if key not in _live:
         champion = opened(job, job.champion, "champion")
         challenger = opened(job, job.challenger, "challenger") if job.challenger else None
-        scorers = {model.version: CodedScorer(model.scorer) for model in (champion, challenger) if model}
-        _live[key] = Live(champion, challenger, job.share, edges(champion), scorers)
+        models = [model for model in (champion, challenger) if model]
+        scorers = {model.version: CodedScorer(model.scorer) for model in models}
+        _live[key] = Live(champion, challenger, job.share, scorers, {model.version: edges(model) for model in models})
     return _live[key]
 
 
@@ -123,12 +125,8 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def edges(model: Model) -> dict[str, np.ndarray]:
-    """Between these the values of each number column are counted: quantiles of the release's reference."""
-    reference = pd.read_parquet(model.release.folder / REFERENCE)
-    found = {}
-    for column in model.release.schema.columns:
-        if column.type != "category" and column.name in reference:
-            values = reference[column.name].dropna().to_numpy("float64")
-            if len(values):
-                found[column.name] = np.unique(np.quantile(values, np.linspace(0, 1, EDGES + 1)))
-    return found
+    """Of each number that the model reads the values between which customers are counted: the reference's quantiles."""
+    reference = pd.read_parquet(model.release.folder / REFERENCE, columns=model.scorer.numbers)
+    values = {name: reference[name].dropna().to_numpy("float64") for name in model.scorer.numbers}
+    steps = np.linspace(0, 1, EDGES + 1)
+    return {name: np.unique(np.quantile(there, steps)) if len(there) else np.zeros(1) for name, there in values.items()}

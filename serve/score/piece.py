@@ -61,7 +61,10 @@ def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
     rejected = name.replace("part-", "rejected-")
     counts: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    summaries = {model.version: Summary(models) for model in models.models}
+    summaries = {
+        model.version: Summary(models.edges[model.version], model.release.card["inputs"]["categories"])
+        for model in models.models
+    }
     with writing(out / name, FEW) as scores, writing(out / rejected) as refused:
         for table in piece.batches(models.texts):
             table = with_schema_names(table, models.schema, piece.source)
@@ -104,9 +107,10 @@ def answers(table: pa.Table, found: Checked, models: Live, summaries: Mapping[st
     for model in models.models:
         rows = challenged if model.arm == "challenger" else ~challenged
         own = found if rows.all() else found.without(np.flatnonzero(~rows))
-        q = models.scorers[model.version].probabilities(own)
+        scorer = models.scorers[model.version]
+        q = scorer.probabilities(inputs := scorer.inputs(own))
         p[rows], threshold[rows], version[rows] = q, model.threshold, model.version
-        summaries[model.version].add(own, q, q >= model.threshold)
+        summaries[model.version].add(inputs, q, q >= model.threshold)
     words = pa.DictionaryArray.from_arrays((p >= threshold).astype("int8"), ["no_churn", "churn"]).cast(pa.string())
     return pa.table(
         [pa.array(found.ids, pa.string()), p, words, threshold, pa.array(version, pa.string())], schema=SCORES

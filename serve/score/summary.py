@@ -1,12 +1,13 @@
 """What a check needs to know of scored customers, without their rows: counts, histograms and sums, which add up."""
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from serve.score.columns import Checked, Levels
-from serve.score.job import Live
+from serve.score.columns import Levels
+from serve.score.graph import Inputs
 
 BINS = 1000  # of the probabilities, of equal width
 
@@ -61,21 +62,21 @@ class LevelCounts:
 class Summary:
     """Of the customers whom one model answered."""
 
-    def __init__(self, live: Live):
+    def __init__(self, edges: Mapping[str, np.ndarray], levels: Mapping[str, Collection[str]]):
         self.rows, self.flagged, self.sum, self.counts = 0, 0, 0.0, np.zeros(BINS, "int64")
-        self.numbers = {name: Numbers(edges) for name, edges in live.edges.items()}
-        self.levels = {name: LevelCounts(levels) for name, levels in live.champion.levels.items()}
+        self.numbers = {name: Numbers(between) for name, between in edges.items()}
+        self.levels = {name: LevelCounts(frozenset(known)) for name, known in levels.items()}
 
-    def add(self, found: Checked, p: np.ndarray, flagged: np.ndarray) -> None:
-        """n more customers and their answers."""
+    def add(self, inputs: Inputs, p: np.ndarray, flagged: np.ndarray) -> None:
+        """n more customers, as the model reads them, and their answers."""
         self.rows += len(p)
         self.flagged += int(flagged.sum())
         self.sum += float(p.sum())
         self.counts += np.bincount(np.minimum((p * BINS).astype("int64"), BINS - 1), minlength=BINS)
         for name, numbers in self.numbers.items():
-            numbers.add(found.columns[name])
+            numbers.add(inputs.numbers[name])
         for name, levels in self.levels.items():
-            levels.add(found.levels[name])
+            levels.add(inputs.levels[name])
 
     def as_json(self) -> dict[str, Any]:
         probability = {"sum": self.sum, "counts": self.counts.tolist()}
