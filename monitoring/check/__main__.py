@@ -4,7 +4,8 @@
 reasons. Exit status 0: healthy, or nothing worse than a warning; 1: a limit is crossed; 2: unknown, because there is
 no log, no champion, or too few customers. The report is kept in the log, for the service's /metrics and for
 monitoring.retrain; with --end it is not, since a look back is no news. `dvc --cd monitoring repro` does the same in two
-steps, for a window that can be looked at again, and keeps nothing in the log.
+steps, for a window that can be looked at again, and keeps nothing in the log. Nor does --scores OUT, which looks at the
+files that python -m serve.score wrote there, in seconds however large they are.
 """
 
 import argparse
@@ -26,21 +27,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     from monitoring.check.page import as_text
     from monitoring.check.production import nothing_to_see, record, snapshot_now
     from monitoring.check.report import report, write_report
+    from monitoring.check.scored import snapshot_of
 
     parser = argparse.ArgumentParser(prog="python -m monitoring.check", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print it for programs")
     parser.add_argument("--end", type=datetime.fromisoformat, help="of the window; by default now")
     parser.add_argument("--html", type=Path, metavar="FOLDER", help="also write check.json, report.html and drift.html")
+    parser.add_argument("--scores", type=Path, metavar="OUT", help="of python -m serve.score, in place of the log")
     arguments = parser.parse_args(argv)
     try:
         limits, profit = read_knobs("monitoring.report", Limits), read_knobs("profit", Profit)
-        made, charts = report(snapshot_now(arguments.end), profit, limits)
+        taken = snapshot_of(arguments.scores) if arguments.scores else snapshot_now(arguments.end)
+        made, charts = report(taken, profit, limits)
         if arguments.html:
             files = (arguments.html / name for name in ("check.json", "report.html", "drift.html"))
             write_report(made, charts, *files)
     except (InputError, OSError) as error:  # --json says why
         made = nothing_to_see(error)
-    if not arguments.end:
+    if not arguments.end and not arguments.scores:
         record(made)
     sys.stdout.write(as_json(made.as_dict()) if arguments.json else as_text(made))
     sys.exit(STATUS[made.verdict])

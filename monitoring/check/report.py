@@ -55,7 +55,7 @@ def report(snapshot: Snapshot, profit: Profit, limits: Limits) -> tuple[Report, 
 
     findings = Findings(
         window=snapshot.window,
-        customers=len(snapshot.answers),
+        customers=snapshot.standing.rows if snapshot.standing else len(snapshot.answers),
         sampled=len(snapshot.sample),
         reference=Reference(
             customers=len(training), roc_auc=scores(churned, p)["roc_auc"], churn_rate=float(churned.mean())
@@ -73,6 +73,8 @@ def report(snapshot: Snapshot, profit: Profit, limits: Limits) -> tuple[Report, 
 
 def inputs_of(snapshot: Snapshot) -> pd.DataFrame:
     """The sampled customers as the model reads them."""
+    if snapshot.standing:
+        return snapshot.standing.inputs
     card = snapshot.card
     numbers, categories = card["inputs"]["numbers"], list(card["inputs"]["categories"])
     customers = snapshot.sample.drop(columns=drift.PREDICTION)

@@ -16,6 +16,13 @@ from monitoring.text import plain
 ANSWERS, COHORT, SAMPLE, WINDOW = "answers.parquet", "cohort.parquet", "sample.parquet", "window.json"
 
 
+class Standing(NamedTuple):
+    """Customers of scored files, for whom others stand that are made from the sums of all."""
+
+    rows: int  # whom they stand for
+    inputs: pd.DataFrame  # as the model reads them, each column alone
+
+
 class Snapshot(NamedTuple):
     """What a report is made of; customers are rows."""
 
@@ -25,6 +32,7 @@ class Snapshot(NamedTuple):
     sample: pd.DataFrame  # of the window's: the schema's columns as they were sent, churn_probability
     reference: pd.DataFrame  # the champion's
     card: dict[str, Any]
+    standing: Standing | None = None
 
 
 def read_snapshot(folder: Path) -> Snapshot:

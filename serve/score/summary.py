@@ -1,4 +1,4 @@
-"""What a check needs to know of scored customers, without their rows: counts, histograms and sums, which add up."""
+"""What a check needs to know of scored customers, without their rows: counts and sums, which add up over pieces."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -13,26 +13,28 @@ BINS = 1000  # of the probabilities, of equal width
 
 
 class Numbers:
-    """A number column: a histogram between `edges` (k,), below and above them, and its first two moments."""
+    """A number: how many customers lie between which `edges` (k,), below and above them, and the sum of each lot.
+
+    As in a histogram, the last lot between edges holds both of its ends: what is above lies outside.
+    """
 
     def __init__(self, edges: np.ndarray):
-        self.edges, self.counts = edges, np.zeros(len(edges) + 1, "int64")
-        self.missing, self.sum, self.sum_of_squares = 0, 0.0, 0.0
+        self.edges, self.missing = edges, 0
+        self.counts, self.sums = np.zeros(len(edges) + 1, "int64"), np.zeros(len(edges) + 1)
         self.min, self.max = np.inf, -np.inf
 
     def add(self, values: np.ndarray) -> None:
         there = values[~np.isnan(values)]
+        lot, n = np.searchsorted(self.edges, there, "right"), len(self.counts)
+        lot[there == self.edges[-1]] -= 1
         self.missing += len(values) - len(there)
-        self.counts += np.bincount(np.searchsorted(self.edges, there, "right"), minlength=len(self.counts))
-        self.sum += float(there.sum())
-        self.sum_of_squares += float(np.square(there).sum())
+        self.counts += np.bincount(lot, minlength=n)
+        self.sums += np.bincount(lot, there, minlength=n)
         self.min, self.max = min(self.min, there.min(initial=np.inf)), max(self.max, there.max(initial=-np.inf))
 
     def as_json(self) -> dict[str, Any]:
-        n = int(self.counts.sum())
-        found = {"missing": self.missing, "sum": self.sum, "sum_of_squares": self.sum_of_squares}
-        ends = {"min": float(self.min), "max": float(self.max)} if n else {"min": None, "max": None}
-        return found | ends | {"counts": self.counts.tolist()}
+        ends = {"min": float(self.min), "max": float(self.max)} if self.counts.any() else {"min": None, "max": None}
+        return {"missing": self.missing, **ends, "counts": self.counts.tolist(), "sums": self.sums.tolist()}
 
 
 class LevelCounts:
@@ -63,7 +65,8 @@ class Summary:
     """Of the customers whom one model answered."""
 
     def __init__(self, edges: Mapping[str, np.ndarray], levels: Mapping[str, Collection[str]]):
-        self.rows, self.flagged, self.sum, self.counts = 0, 0, 0.0, np.zeros(BINS, "int64")
+        self.rows, self.flagged = 0, 0
+        self.probabilities = Numbers(np.arange(1, BINS) / BINS)
         self.numbers = {name: Numbers(between) for name, between in edges.items()}
         self.levels = {name: LevelCounts(frozenset(known)) for name, known in levels.items()}
 
@@ -71,14 +74,13 @@ class Summary:
         """n more customers, as the model reads them, and their answers."""
         self.rows += len(p)
         self.flagged += int(flagged.sum())
-        self.sum += float(p.sum())
-        self.counts += np.bincount(np.minimum((p * BINS).astype("int64"), BINS - 1), minlength=BINS)
+        self.probabilities.add(p)
         for name, numbers in self.numbers.items():
-            numbers.add(inputs.numbers[name])
+            numbers.add(inputs.numbers[name].astype("float32"))  # as the model reads them, and the reference has them
         for name, levels in self.levels.items():
             levels.add(inputs.levels[name])
 
     def as_json(self) -> dict[str, Any]:
-        probability = {"sum": self.sum, "counts": self.counts.tolist()}
         inputs = {name: counted.as_json() for name, counted in (self.numbers | self.levels).items()}
-        return {"rows": self.rows, "flagged": self.flagged, "churn_probability": probability, "inputs": inputs}
+        p = self.probabilities.as_json()
+        return {"rows": self.rows, "flagged": self.flagged, "churn_probability": p, "inputs": inputs}

@@ -82,14 +82,15 @@ def test_the_manifest_names_each_file_and_sums_up_what_is_in_it(table: Path, sco
     expected, _ = np.histogram(found["churn_probability"], summary.BINS, (0, 1))
     np.testing.assert_array_equal(counts, expected)
     tenure = [s["inputs"]["tenure"] for s in summaries]
-    assert sum(t["sum"] for t in tenure) == frame["tenure"].sum()
+    assert sum(sum(t["sums"]) for t in tenure) == frame["tenure"].sum()
     assert min(t["min"] for t in tenure) == frame["tenure"].min()
     counts = np.sum([t["counts"] for t in tenure], axis=0)
-    edges = [-np.inf, *manifest["edges"][manifest["champion"]]["tenure"], np.inf]
+    *edges, last = manifest["edges"][manifest["champion"]]["tenure"]
+    edges = [-np.inf, *edges, np.nextafter(last, np.inf), np.inf]
     np.testing.assert_array_equal(counts, np.histogram(frame["tenure"], edges)[0])
     contracts = pd.DataFrame([s["inputs"]["contract"]["counts"] for s in summaries]).sum()
     assert contracts.to_dict() == frame["contract"].value_counts().to_dict()
-    spent = sum(s["inputs"]["total_spent"]["sum"] for s in summaries)  # features too, as the model reads them
+    spent = sum(sum(s["inputs"]["total_spent"]["sums"]) for s in summaries)  # features too, as the model reads them
     assert spent == pytest.approx((frame["tenure"] * frame["monthly_charges"]).sum())
 
 
