@@ -1,5 +1,6 @@
 """The input in pieces: row groups of Parquet files, ranges of CSV files, which workers score independently."""
 
+import codecs
 import glob
 import os
 from collections.abc import Collection, Iterator
@@ -27,7 +28,8 @@ SUFFIXES: dict[str, Literal["parquet", "csv"]] = {
     ".txt": "csv",
     ".csv.gz": "csv",
 }
-QUOTE, LINE = ord('"'), ord("\n")
+WITHOUT_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # views can't be taken or compared
+QUOTE, LINE, RETURN = ord('"'), ord("\n"), ord("\r")
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,20 @@ class Piece:
     def _parquet(self, as_levels: Collection[str]) -> Iterator[pa.Table]:
         with parquet.ParquetFile(self.path, read_dictionary=texts_of(self.path, as_levels)) as file:
             for batch in file.iter_batches(BATCH, row_groups=list(range(self.start, self.stop)), use_threads=False):
-                yield pa.Table.from_batches([batch])
+                types = [field.with_type(WITHOUT_VIEWS.get(field.type, field.type)) for field in batch.schema]
+                yield pa.Table.from_batches([batch]).cast(pa.schema(types, batch.schema.metadata))
 
     def _csv(self) -> Iterator[pa.Table]:
         if self.start >= self.stop:  # a header alone
             return
-        if is_packed := self.path.suffix == ".gz":
-            stream = pa.input_stream(str(self.path), compression="gzip")
+        if compression := packing(self.path):
+            stream = pa.input_stream(str(self.path), compression=compression)
         else:
-            with self.path.open("rb") as file:
-                file.seek(self.start)
-                stream = BytesIO(file.read(self.stop - self.start))
+            stream = pa.OSFile(str(self.path)).get_stream(self.start, self.stop - self.start)
         options = csv.ReadOptions(
-            column_names=self.headers, skip_rows=int(is_packed), encoding=self.form.encoding, use_threads=False
+            column_names=self.headers if self.start else (),  # the first piece has the header
+            encoding=self.form.encoding,
+            use_threads=False,
         )
         texts = csv.ConvertOptions(column_types=dict.fromkeys(self.headers, pa.string()), strings_can_be_null=False)
         waiting: list[pa.RecordBatch] = []
@@ -119,20 +122,20 @@ def pieces_of(given: str, form: Format) -> list[Piece]:
     for path in files:
         source = str(path.relative_to(base))
         for start, stop, headers in spans(path, form):
-            found.append(Piece(len(found), path, source, kind_of(path), start, stop, headers, form))
+            found.append(Piece(len(found), path.absolute(), source, kind_of(path), start, stop, headers, form))
     return found
 
 
 def files_of(given: str) -> list[Path]:
     path = Path(given)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and not is_hidden(file.relative_to(path)))
+        found = sorted(file for file in files_below(path) if not is_hidden(file.relative_to(path)))
         if not found:
             raise InputError(f"{given} is an empty folder; name the tables to score")
     elif path.is_file():
         found = [path]
     else:
-        named = glob.glob(given, recursive=True)  # noqa: PTH207, Path.glob takes no absolute pattern
+        named = set(glob.glob(given, recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
         found = sorted(path for path in map(Path, named) if path.is_file())
         if not found:
             raise InputError(f"{given} is missing; name a file, a folder or a pattern")
@@ -145,6 +148,16 @@ def files_of(given: str) -> list[Path]:
     return found
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Those behind links as well; an OSError for a folder that can't be read, whose rows would be missing."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for where, _, names in os.walk(folder, onerror=fail, followlinks=True):
+        yield from (Path(where, name) for name in names)
+
+
 def is_hidden(path: Path) -> bool:
     """As Spark's _SUCCESS and others' temporary files are."""
     return any(part.startswith((".", "_")) for part in path.parts)
@@ -154,6 +167,11 @@ def suffix_of(path: Path) -> str | None:
     return next(
         (suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(suffix)), None
     )
+
+
+def packing(path: Path) -> str | None:
+    """Of its bytes, by its suffix."""
+    return "gzip" if suffix_of(path) == ".csv.gz" else None
 
 
 def kind_of(path: Path) -> Literal["parquet", "csv"]:
@@ -170,15 +188,20 @@ def spans(path: Path, form: Format) -> Iterator[tuple[int, int, tuple[str, ...]]
                 headers = tuple(file.schema_arrow.names)
                 yield from ((start, stop, headers) for start, stop in grouped(file.metadata))
             return
-        with pa.input_stream(str(path), compression="detect") as stream:
-            first = first_row(stream.read(SCANNED))
-        opened = csv.read_csv(BytesIO(first), csv.ReadOptions(encoding=form.encoding), parsing(path, form))
-        headers = tuple(opened.column_names)
-        if path.suffix == ".gz" or form.encoding.lower().startswith("utf-16"):
+        options, parse = csv.ReadOptions(encoding=form.encoding, use_threads=False), parsing(path, form)
+        with pa.input_stream(str(path), compression=packing(path)) as stream:
+            first = stream.read(SCANNED)
+        if len(first) < SCANNED and not {LINE, RETURN} & {*first}:  # a header alone, which Arrow reads as no line
+            table = csv.read_csv(BytesIO(first + b"\n"), options, parse)
+            yield path.stat().st_size, path.stat().st_size, tuple(table.column_names)
+            return
+        with pa.input_stream(str(path), compression=packing(path)) as stream:
+            headers = tuple(csv.open_csv(stream, options, parse).schema.names)
+        if packing(path) or '"\n'.encode(form.encoding) != b'"\n':
             yield 0, path.stat().st_size, headers
         else:
-            yield from ((start, stop, headers) for start, stop in ranges(path, len(first)))
-    except (pa.ArrowInvalid, OSError, EOFError, LookupError) as error:
+            yield from ((start, stop, headers) for start, stop in ranges(path, ord(parse.delimiter)))
+    except (pa.ArrowInvalid, OSError, EOFError, LookupError, UnicodeError) as error:
         raise InputError(f"{path} can't be read: {' '.join(str(error).split())[:300]}") from None
 
 
@@ -190,40 +213,40 @@ def grouped(metadata: parquet.FileMetaData) -> Iterator[tuple[int, int]]:
         if rows >= ROWS:
             yield start, i + 1
             start, rows = i + 1, 0
-    if rows or not metadata.num_row_groups:
+    if rows or not start:
         yield start, metadata.num_row_groups
 
 
-def first_row(content: bytes) -> bytes:
-    ends = row_ends(np.frombuffer(content, "u1"), 0)
-    return content[: ends[0] + 1] if len(ends) else content + b"\n"
+def ranges(path: Path, separator: int) -> Iterator[tuple[int, int]]:
+    """Ranges of about BYTES bytes, each of whole rows; an InputError where a quoted cell has no end.
 
-
-def row_ends(content: np.ndarray, quotes: int) -> np.ndarray:
-    """Where lines end that are outside quotes, after `quotes` quotes before."""
-    ends = np.flatnonzero(content == LINE)
-    before = np.searchsorted(np.flatnonzero(content == QUOTE), ends) + quotes
-    return ends[before % 2 == 0]
-
-
-def ranges(path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Ranges of about BYTES bytes from `start` on, each of whole rows."""
-    size, quotes, place, begun = path.stat().st_size, 0, start, start
+    Counts of quotes tell rows apart as long as each opening one begins its cell. From a quote inside a cell on, where
+    readers take it as it is, the rest of the file is one range.
+    """
+    begun, quotes, last = 0, 0, LINE
     with path.open("rb") as file:
-        file.seek(start)
+        place = file.seek(len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
         while block := file.read(SCANNED):
             content = np.frombuffer(block, "u1")
-            if place + len(block) - begun >= BYTES and len(ends := row_ends(content, quotes)):
+            found = np.flatnonzero(content == QUOTE)
+            before = np.where(found, content[found - 1], last)[quotes % 2 :: 2]
+            if not np.isin(before, [separator, LINE, RETURN, QUOTE]).all():
+                quotes = 0
+                break
+            ends = np.flatnonzero(content == LINE)
+            ends = ends[(np.searchsorted(found, ends) + quotes) % 2 == 0]  # outside quotes
+            if place + len(block) - begun >= BYTES and len(ends):
                 yield begun, place + int(ends[-1]) + 1
                 begun = place + int(ends[-1]) + 1
-            quotes += int(np.count_nonzero(content == QUOTE))
-            place += len(block)
-    if begun < size or begun == start:
-        yield begun, size
+            quotes, place, last = quotes + len(found), place + len(block), int(content[-1])
+    if quotes % 2:
+        raise InputError(f"{path}: a quoted cell has no end; close its quote")
+    if begun < path.stat().st_size:
+        yield begun, path.stat().st_size
 
 
 def parsing(path: Path, form: Format) -> csv.ParseOptions:
-    separator = form.separator or ("\t" if ".tsv" in path.name.lower() else ",")
+    separator = form.separator or ("\t" if suffix_of(path) == ".tsv" else ",")
     return csv.ParseOptions(delimiter=separator, newlines_in_values=True)
 
 

@@ -85,6 +85,69 @@ def test_other_headers_are_other_content(tmp_path: Path) -> None:
     assert contents[0] != contents[1]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
+@pytest.mark.parametrize("name", ["t.csv", "T.CSV.GZ"])
+def test_every_row_is_there_whatever_the_encoding_and_the_end_of_lines(
+    tmp_path: Path, name: str, encoding: str, end: str
+) -> None:
+    lines = ["", '"id\nof a customer",size', *(f"ä{i},{i}" for i in range(ROWS)), ""]
+    content = end.join(lines).encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name == "T.CSV.GZ" else content)
+    found = pieces_of(str(tmp_path / name), Format(encoding=encoding))
+    assert found[0].headers == ("id\nof a customer", "size")
+    assert rows(found) == [[f"ä{i}", str(i)] for i in range(ROWS)]
+
+
+@pytest.mark.parametrize("where", [0, 1, 50])
+def test_a_quote_inside_a_cell_is_a_letter(tmp_path: Path, where: int) -> None:
+    texts = [["id", "text"], *([f"C{i}", "a\nb"] for i in range(ROWS))]
+    texts[where][1] = 'size 5"'
+    lines = [f'{cell},"{text}"' if "\n" in text else f"{cell},{text}" for cell, text in texts]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    found = pieces_of(str(tmp_path / "t.csv"), Format())
+    assert (len(found) > 1) == (where == 50)
+    assert [list(found[0].headers), *rows(found)] == texts
+
+
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('id,text\n1,a\n2,"b\n3,c\n')
+    with pytest.raises(InputError, match=r"t\.csv: a quoted cell has no end; close its quote"):
+        pieces_of(str(tmp_path / "t.csv"), Format())
+
+
+def test_a_header_of_another_encoding_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("id,Gerät\n1,2\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"t\.csv can't be read: 'utf-8' codec can't decode"):
+        pieces_of(str(tmp_path / "t.csv"), Format())
+
+
+def test_rows_behind_links_count_and_a_link_to_nothing_is_no_secret(tmp_path: Path) -> None:
+    for name in ("elsewhere/a.csv", "x/b.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"id\n{name}\n")
+    (tmp_path / "x/linked").symlink_to(tmp_path / "elsewhere")
+    assert rows(pieces_of(str(tmp_path / "x"), Format())) == [["x/b.csv"], ["elsewhere/a.csv"]]
+    (tmp_path / "x/c.csv").symlink_to(tmp_path / "nothing.csv")
+    with pytest.raises(FileNotFoundError, match=r"c\.csv"):
+        pieces_of(str(tmp_path / "x"), Format())
+
+
+def test_views_are_read_as_the_texts_that_they_are(tmp_path: Path) -> None:
+    columns = {"id": pa.array(["A"], pa.string_view()), "text": pa.array([b"a"], pa.binary_view())}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    (table,) = pieces_of(str(tmp_path / "t.parquet"), Format())[0].batches()
+    assert table.schema.types == [pa.string(), pa.binary()]
+
+
+def test_pieces_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FRAME.to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    found = pieces_of("t.csv", Format())
+    monkeypatch.chdir("/")
+    assert len(rows(found)) == ROWS
+
+
 BAD = {
     "nothing": (lambda p: None, "x is missing; name a file, a folder or a pattern"),
     "empty folder": (lambda p: p.mkdir(), "x is an empty folder; name the tables to score"),
