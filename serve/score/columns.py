@@ -20,7 +20,10 @@ from churn.script import InputError
 from churn.table import as_texts, clean_headers, days_before, header_names, left_out, moments, typed
 from churn.text import listed, quoted
 
+HOLDS_NUL = "holds a NUL character"  # which requests may not, as PostgreSQL does not keep it
 MAX_ID = 128  # characters of a customer's id, as in requests
+
+BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
 Reasons = dict[int, list[str]]  # row -> what is wrong with it
 
@@ -81,6 +84,8 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
         ids = texts.to_numpy(object, na_value=None)
         for row in np.flatnonzero(texts.str.len().gt(MAX_ID)).tolist():
             refused[row].append(f"{schema.id.name}: has more than {MAX_ID} characters")
+        for row in np.flatnonzero(has_nul(texts)).tolist():
+            refused[row].append(f"{schema.id.name}: {HOLDS_NUL}")
     left = dict(rows_left_out(cells, schema))
     return Checked(ids, columns, levels, days, {row: why for row, why in refused.items() if row not in left}, left)
 
@@ -98,16 +103,31 @@ def with_schema_names(table: pa.Table, schema: Schema, where: str) -> pa.Table:
     if lacking:
         words = "; ".join(f"'{c.name}' (header {' or '.join(map(quoted, dict.fromkeys(c.headers)))})" for c in lacking)
         raise InputError(f"{where} lacks the column {words}; add it")
+    names = header_names(table.column_names, schema)
+    for header in names | ({AS_OF: AS_OF} if AS_OF in table.column_names else {}):
+        cells, i = table[header], table.column_names.index(header)
+        try:
+            table = table.set_column(i, header, simple(cells))
+        except pa.ArrowInvalid as error:
+            raise InputError(f"{where}: column '{header}' of {cells.type} can't be read: {error}") from None
     return table
 
 
+def simple(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Bytes as the text that they are, and no type that Arrow can't compare; an ArrowInvalid for a nested one."""
+    if pa.types.is_nested(cells.type):
+        raise pa.ArrowInvalid("it is nested; make it text or numbers")
+    if any(is_kind(cells.type) for is_kind in BYTES):
+        return cells.cast(pa.string())
+    return cells.cast(pa.float32()) if pa.types.is_float16(cells.type) else cells
+
+
 def plain(cells: pa.ChunkedArray) -> pa.Array:
-    """One array; bytes as the text that they are."""
+    """One array."""
     if pa.types.is_dictionary(cells.type):
         cells = cells.unify_dictionaries()
     array = cells.combine_chunks()
-    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    return array.cast(pa.string()) if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) else array
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def distinct(cells: pa.Array, missing: tuple[str, ...]) -> tuple[pd.Series, np.ndarray]:
@@ -118,7 +138,9 @@ def distinct(cells: pa.Array, missing: tuple[str, ...]) -> tuple[pd.Series, np.n
         texts = pa.concat_arrays([known, pa.nulls(1, known.type)]).to_pandas().astype("str")
     else:
         texts = pd.Series([*known.to_pylist(), None], dtype=object)
-    return as_texts(texts, missing), encoded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+    return as_texts(texts, missing), encoded.indices.cast(pa.int64()).fill_null(len(known)).to_numpy(
+        zero_copy_only=False
+    )
 
 
 def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pd.Series:
@@ -175,7 +197,7 @@ def read_texts(
         case "category":
             values = read.to_numpy(object, na_value=None)
         case "date":
-            values = read.to_numpy("datetime64[us]")  # of nanoseconds 9999-12-31 is none
+            values = read.to_numpy("datetime64[us]")  # nanoseconds end in 2262
         case _:
             values = read.to_numpy("float64", na_value=np.nan)
     faults = dict(faults_of(texts, read, unreadable, column))
@@ -199,8 +221,14 @@ def faults_of(texts: pd.Series, values: pd.Series, unreadable: pd.Series, column
         for is_out, words in bounds:
             yield from ((place, f"{texts[place]} is {words}") for place in np.flatnonzero(is_out).tolist())
     if column.type == "category":
+        yield from ((place, HOLDS_NUL) for place in np.flatnonzero(has_nul(texts)).tolist())
         for place in np.flatnonzero(texts.str.len().gt(MAX_TEXT)).tolist():
             yield place, f"has more than {MAX_TEXT} characters"
+
+
+def has_nul(texts: pd.Series) -> np.ndarray:
+    """bool (n,)"""
+    return texts.str.contains("\0", regex=False).to_numpy(bool, na_value=False)
 
 
 def wanted(column: Column) -> str:

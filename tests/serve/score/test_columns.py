@@ -135,6 +135,51 @@ def test_a_column_that_may_be_missing_may_be_absent() -> None:
     assert np.isnan(found.columns["joined"]).all()
 
 
+@pytest.mark.parametrize("day", ["9999-12-31", "2300-01-01", "1500-01-01"])
+def test_days_far_away_count_as_in_requests(day: str) -> None:
+    text = f"{day[8:]}.{day[5:7]}.{day[:4]}"
+    found = check(table(joined=[text, "NA"]), SCHEMA, DAY)
+    assert found.columns["joined"][0] == days_before([day], [DAY.isoformat()])[0]
+    assert check(table(), SCHEMA, date.fromisoformat(day)).refused == {}
+
+
+@pytest.mark.parametrize("header", ["customerID", "Plan"])
+def test_a_nul_is_refused_as_in_requests(header: str) -> None:
+    found = check(table(**{header: ["a\0b", "c"]}), SCHEMA, DAY)
+    (words,) = found.refused[0]
+    assert words.endswith(": holds a NUL character")
+    assert set(found.refused) == {0}
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(4)])
+def test_bytes_are_the_text_that_they_are(kind: pa.DataType) -> None:
+    cells = pa.array([b"Gold", b"Test"], kind)
+    found = check(with_schema_names(table(Plan=cells, customerID=cells), SCHEMA, "t"), SCHEMA, DAY)
+    assert found.ids.tolist() == found.columns["plan"].tolist() == ["Gold", "Test"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [(pa.array([{"a": 1}] * 2), "it is nested; make it text or numbers"), (pa.array([b"\xff"] * 2), "Invalid UTF8")],
+)
+def test_a_column_that_no_cell_of_can_be_read_is_one_line(cells: pa.Array, words: str) -> None:
+    with pytest.raises(InputError, match=rf"t\.parquet: column 'Plan' of .+ can't be read: {words}"):
+        with_schema_names(table(Plan=cells), SCHEMA, "t.parquet")
+
+
+def test_halves_are_booleans_too() -> None:
+    halves = pa.array([1, 0], pa.float16())
+    found = check(with_schema_names(table(senior=halves), SCHEMA, "t.parquet"), SCHEMA, DAY)
+    assert found.columns["senior"].tolist() == [1.0, 0.0]
+
+
+def test_a_narrow_dictionary_may_be_full() -> None:
+    full = pa.DictionaryArray.from_arrays(pa.array(range(128), pa.int8()), [f"L{i}" for i in range(128)])
+    values, levels, _ = read(full, Column(name="n", type="category", nullable=True), ("",))
+    assert levels
+    assert values.tolist() == [f"L{i}" for i in range(128)]
+
+
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int8(), pa.uint64()])
 def test_numbers_of_any_width_are_those_of_their_texts(kind: pa.DataType) -> None:
     numbers = [0, 1, 72, None] if pa.types.is_integer(kind) else [29.85, 1.1, 0.0, None]
