@@ -8,6 +8,7 @@ after a kill, only what is missing is scored.
 import argparse
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--log", action="store_true", help="write the answers into the prediction log as well")
     made.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="of the local engine; all cores")
     made.add_argument("--max-rejected", type=share, default=0.01, help="share of the rows; above, exit status 1; 0.01")
-    made.add_argument("--separator", default="", help="of CSV; a comma, in .tsv a tab")
+    made.add_argument("--separator", type=separator, default="", help="of CSV; a comma, in .tsv a tab")
     made.add_argument("--encoding", default="utf-8", help="of CSV; utf-8")
     made.add_argument("--as-of", type=date.fromisoformat, default=None, help="day from which dates count; today")
     return made
@@ -60,6 +61,12 @@ def share(text: str) -> float:
     if not 0 <= (value := float(text)) <= 1:
         raise argparse.ArgumentTypeError(f"{text} is no share from 0 to 1")
     return value
+
+
+def separator(text: str) -> str:
+    if len(text) > 1 or not text.isascii() or text in {*'"\r\n\0'}:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one ASCII character; a tab is $'\\t' in a shell")
+    return text
 
 
 def score(given: argparse.Namespace, job: Job) -> tuple[int, int]:
@@ -135,7 +142,7 @@ def write_log(scored: Sequence[tuple[Piece, str, dict[str, Any]]], job: Job) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     given = parser().parse_args(arguments)
-    if given.engine == "dask" and not given.address:
+    if given.engine == "dask" and not re.fullmatch(r"\w+://.+:\d+", given.address or ""):
         raise InputError("--engine dask needs --address tcp://HOST:PORT, of its scheduler")
     if given.reasons < 0:
         raise InputError(f"--reasons is {given.reasons}; expected how many customers get them")
@@ -146,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows, rejected = score(given, job)
     except MemoryError:
         raise InputError(f"the memory is not enough; {engines.AGAIN}, with fewer --processes") from None
+    except KeyboardInterrupt:
+        raise InputError(f"stopped; {engines.AGAIN}") from None
     log.info("wrote %s: %d of %d rows scored by %s", given.out, rows - rejected, rows, job.champion)
     if rejected > given.max_rejected * rows:
         log.error(

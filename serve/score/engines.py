@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import ProcessPoolExecutor
@@ -44,6 +45,7 @@ def local(work: Work, tasks: Sequence[Task], job: Job, processes: int) -> Iterat
 
 def begin(job: Job) -> None:
     global _job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     Thread(target=end_with_parent, daemon=True).start()
     _job = job
     live(job)
@@ -87,4 +89,5 @@ def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterat
             for one in as_completed(asked, loop=client.loop):
                 yield one.result()
         except (TimeoutError, KilledWorker, CancelledError) as error:
-            raise InputError(f"the cluster at {address} has no workers, or lost them: {error}; {AGAIN}") from None
+            why = " ".join(str(error).split())
+            raise InputError(f"the cluster at {address} has no workers, or lost them: {why}; {AGAIN}") from None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -93,18 +94,21 @@ class Live:
 
 
 _live: dict[tuple[str, str | None, float], Live] = {}
+_opening = Lock()  # a Dask worker's threads begin at once
 
 
 def live(job: Job) -> Live:
     """Opened once in each process: Scorer.open verifies what arrived."""
     key = (job.champion, job.challenger, job.share)
-    if key not in _live:
-        champion = opened(job, job.champion, "champion")
-        challenger = opened(job, job.challenger, "challenger") if job.challenger else None
-        models = [model for model in (champion, challenger) if model]
-        scorers = {model.version: CodedScorer(model.scorer) for model in models}
-        _live[key] = Live(champion, challenger, job.share, scorers, {model.version: edges(model) for model in models})
-    return _live[key]
+    with _opening:
+        if key not in _live:
+            champion = opened(job, job.champion, "champion")
+            challenger = opened(job, job.challenger, "challenger") if job.challenger else None
+            models = [model for model in (champion, challenger) if model]
+            scorers = {model.version: CodedScorer(model.scorer) for model in models}
+            between = {model.version: edges(model) for model in models}
+            _live[key] = Live(champion, challenger, job.share, scorers, between)
+        return _live[key]
 
 
 def opened(job: Job, version: str, arm: Any) -> Model:

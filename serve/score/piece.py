@@ -120,6 +120,7 @@ def answers(table: pa.Table, found: Checked, models: Live, summaries: Mapping[st
 def with_reasons(table: pa.Table, reasons: Reasons) -> pa.Table:
     """Refused rows as they came, and why."""
     rows = sorted(reasons)
+    table = table.drop_columns(WHY) if WHY in table.column_names else table  # of an earlier run
     texts = pa.array(["; ".join(reasons[row]) for row in rows], pa.string())
     plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
     return table.take(pa.array(rows)).cast(pa.schema(plain, table.schema.metadata)).append_column(WHY, texts)

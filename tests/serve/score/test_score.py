@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from churn.schema import TARGET
 from churn.script import InputError
 from serve.predict.live import bucket
 from serve.releases.store import Store
-from serve.score import pieces, summary
+from serve.score import job, pieces, summary
 from serve.score.__main__ import main
 from serve.score.folder import read_manifest
 
@@ -130,6 +132,45 @@ def test_refused_rows_are_kept_as_they_came_with_the_reason(table: Path, score: 
     )
     both = [*scores(out)["customer_id"], *refused["customer_id"]]
     assert sorted(both) == sorted(frame["customer_id"])
+
+
+def test_refused_rows_that_come_again_keep_one_reason(table: Path, score: Scored, tmp_path: Path) -> None:
+    pd.read_parquet(table).head(3).assign(tenure=-5.0, why_refused="old").to_parquet(tmp_path / "again.parquet")
+    out = score(tmp_path / "again.parquet", status=1)
+    (refused,) = out.glob("rejected-*.parquet")
+    assert pd.read_parquet(refused)["why_refused"].tolist() == ["tenure: -5 is below the minimum 0"] * 3
+
+
+def test_a_worker_s_threads_open_a_release_once(score: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried = job.carried(job.job_of(Store(tmp_path / "releases"), date(2024, 6, 30), ""))
+    opened: list[str] = []
+    open_model = job.open_model
+    monkeypatch.setattr(job, "open_model", lambda folder, arm: opened.append(arm) or open_model(folder, arm))
+    monkeypatch.setattr(job, "_live", {})
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(map(id, pool.map(job.live, [carried] * 4)))) == 1
+    assert opened == ["champion"]
+
+
+def test_ctrl_c_is_one_line(table: Path, score: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pieces.Piece, "batches", interrupt)
+    with pytest.raises(InputError, match="stopped; run the same command again: what is finished stays"):
+        score(table)
+
+
+@pytest.mark.parametrize("separator", [";;", "\\t", "¦", '"'])
+def test_a_separator_is_one_character(separator: str, score: Scored, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        score(Path("t.csv"), "--separator", separator)
+    assert "is not one ASCII character" in capsys.readouterr().err
+
+
+def test_an_address_without_a_port_is_refused_at_once(score: Scored) -> None:
+    with pytest.raises(InputError, match="--engine dask needs --address tcp://HOST:PORT"):
+        score(Path("t.csv"), "--engine", "dask", "--address", "scheduler")
 
 
 def test_too_many_refused_rows_are_exit_status_1_and_the_scores_stay(
