@@ -76,6 +76,7 @@ def schema(telco: Path) -> Schema:
 def table(schema: Schema) -> pd.DataFrame:
     """The customers, some with values that are missing or levels that training never saw."""
     frame = customers(named(read_table(TELCO, {}), schema), schema)[[column.name for column in schema.columns]]
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes("category"), "str"))
     chance = np.random.default_rng(42)
     for column in schema.columns:
         touched = chance.random(len(frame)) < 0.03
