@@ -29,6 +29,11 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+def test_no_file_is_of_those_that_do_not_belong_in_git() -> None:
+    names = git("ls-files", "-z", cwd=ROOT).split("\0")
+    assert not [name for name in names if name and (ROOT / name).exists() and (ROOT / name).stat().st_size > 2**20]
+
+
 def make(folder: Path) -> subprocess.CompletedProcess[str]:
     command = ["make", "setup", f"PYTHON={folder.parent / 'python'}"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
