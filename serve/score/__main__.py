@@ -9,29 +9,19 @@ import argparse
 import logging
 import os
 import re
-import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
-from tqdm import tqdm
 
 from churn.dates import today
 from churn.script import InputError, run
-from serve.log.database import connect, first_line
-from serve.log.migrate import migrate
 from serve.releases.store import Store
 from serve.score import engines
-from serve.score.folder import made_ready, reserved, write_manifest
-from serve.score.job import Job, job_of, live
-from serve.score.log import log_piece
-from serve.score.piece import entry_of, name_of, number_of, score_piece
-from serve.score.pieces import Format, Piece, pieces_of
-from serve.score.reasons import SCRATCH, explain_piece, explained_names, riskiest
+from serve.score.job import job_of
+from serve.score.pieces import Format
+from serve.score.run import Engine, score
 from serve.settings import read_settings
 
 log = logging.getLogger("serve.score")
@@ -69,76 +59,6 @@ def separator(text: str) -> str:
     return text
 
 
-def score(given: argparse.Namespace, job: Job) -> tuple[int, int]:
-    """Fill the folder; how many rows there were, and how many of them were refused."""
-    pieces = pieces_of(given.input, Format(given.separator, given.encoding))
-    with reserved(given.out):
-        names = [name_of(piece, job) for piece in pieces]
-        if given.reasons:
-            entries = explained(given, job, pieces, names)
-        else:
-            made_ready(given.out, names)
-            entries = done(given, score_piece, [*zip(pieces, names, strict=True)], job)
-        edges = {
-            version: {name: values.tolist() for name, values in of_inputs.items()}
-            for version, of_inputs in live(job).edges.items()
-        }
-        write_manifest(given.out, job.identity | {"reasons": given.reasons}, edges, entries)
-        shutil.rmtree(given.out / SCRATCH, ignore_errors=True)
-        if given.log:
-            write_log([*zip(pieces, names, entries, strict=True)], job)
-    return sum(entry["rows"] for entry in entries), sum(entry["rejected"] for entry in entries)
-
-
-def explained(given: argparse.Namespace, job: Job, pieces: Sequence[Piece], names: list[str]) -> list[dict[str, Any]]:
-    """Score all pieces, then write them with the reasons of the riskiest."""
-    final = explained_names(names, given.reasons)
-    made_ready(given.out, final, SCRATCH)
-    if all((given.out / name).is_file() for name in final):
-        return [entry_of(given.out, name) for name in final]
-    (given.out / SCRATCH).mkdir(exist_ok=True)
-    made_ready(given.out / SCRATCH, names)
-    done(given, score_piece, [*zip(pieces, names, strict=True)], replace(job, out=str(Path(job.out, SCRATCH))))
-    rows = riskiest(given.out / SCRATCH, names, given.reasons)
-    return done(given, explain_piece, [*zip(pieces, names, final, rows, strict=True)], job)
-
-
-def done(
-    given: argparse.Namespace, work: engines.Work, tasks: Sequence[engines.Task], job: Job
-) -> list[dict[str, Any]]:
-    """The entries of the manifest, in the order of the pieces; progress is shown."""
-    results = (
-        engines.on_dask(work, tasks, job, given.address)
-        if given.engine == "dask"
-        else engines.local(work, tasks, job, given.processes)
-    )
-    found = {}
-    with tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
-        for entry in results:
-            found[entry["file"]] = entry
-            bar.update(entry["rows"])
-            if bar.disable:
-                log.info("%d of %d pieces: %s", len(found), len(tasks), entry["source"])
-    return [found[name] for name in sorted(found, key=number_of)]
-
-
-def write_log(scored: Sequence[tuple[Piece, str, dict[str, Any]]], job: Job) -> None:
-    """The answers of all pieces into the prediction log, as far as they are not there."""
-    engine = connect(read_settings().log)
-    try:
-        migrate(engine)
-        with tqdm(unit=" answers", unit_scale=True, disable=None) as bar:
-            for piece, name, entry in scored:
-                written = log_piece(engine, piece, name, entry["file"], job)
-                bar.update(written)
-                if bar.disable:
-                    log.info("%s: %d answers logged, %d were there", entry["file"], written, entry["scored"] - written)
-    except (SQLAlchemyError, TimeoutError) as error:
-        raise InputError(f"the log's database: {first_line(error)}; {engines.AGAIN}") from None
-    finally:
-        engine.dispose()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     given = parser().parse_args(arguments)
@@ -148,9 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(f"--reasons is {given.reasons}; expected how many customers get them")
     if given.processes < 1:
         raise InputError(f"--processes is {given.processes}; expected 1 or more")
-    job = job_of(Store(read_settings().releases), given.as_of or date.fromisoformat(today()), str(given.out.resolve()))
+    settings = read_settings()
+    job = job_of(Store(settings.releases), given.as_of or date.fromisoformat(today()), str(given.out.resolve()))
+    engine: Engine = (
+        partial(engines.on_dask, address=given.address)
+        if given.engine == "dask"
+        else partial(engines.local, processes=given.processes)
+    )
+    form, log_url = Format(given.separator, given.encoding), settings.log if given.log else ""
     try:
-        rows, rejected = score(given, job)
+        rows, rejected = score(given.input, form, given.out, job, engine, given.reasons, log_url)
     except MemoryError:
         raise InputError(f"the memory is not enough; {engines.AGAIN}, with fewer --processes") from None
     except KeyboardInterrupt:

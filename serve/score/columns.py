@@ -93,17 +93,16 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
 def with_schema_names(table: pa.Table, schema: Schema, where: str) -> pa.Table:
     """The table with clean headers; an InputError where it lacks a column that the schema needs."""
     table = table.rename_columns(clean_headers(table.column_names))
-    there = set(header_names(table.column_names, schema).values())
-    lacking = [column for column in schema.columns if column.name not in there and not column.nullable]
+    names = header_names(table.column_names, schema)
+    there = set(names.values())
     if not there & {column.name for column in schema.columns}:
         raise InputError(
             f"{where} has none of the release's columns; its headers are {listed(table.column_names[:8])}: "
             "is --separator right?"
         )
-    if lacking:
+    if lacking := [column for column in schema.columns if column.name not in there and not column.nullable]:
         words = "; ".join(f"'{c.name}' (header {' or '.join(map(quoted, dict.fromkeys(c.headers)))})" for c in lacking)
         raise InputError(f"{where} lacks the column {words}; add it")
-    names = header_names(table.column_names, schema)
     for header in names | ({AS_OF: AS_OF} if AS_OF in table.column_names else {}):
         cells, i = table[header], table.column_names.index(header)
         try:
@@ -138,9 +137,8 @@ def distinct(cells: pa.Array, missing: tuple[str, ...]) -> tuple[pd.Series, np.n
         texts = pa.concat_arrays([known, pa.nulls(1, known.type)]).to_pandas().astype("str")
     else:
         texts = pd.Series([*known.to_pylist(), None], dtype=object)
-    return as_texts(texts, missing), encoded.indices.cast(pa.int64()).fill_null(len(known)).to_numpy(
-        zero_copy_only=False
-    )
+    place = encoded.indices.cast(pa.int64()).fill_null(len(known))
+    return as_texts(texts, missing), place.to_numpy(zero_copy_only=False)
 
 
 def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pd.Series:
@@ -173,8 +171,8 @@ def read(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.
 
 def as_doubles(cells: pa.Array) -> np.ndarray:
     """(n,) NaN where null; of four bytes by their text, as in training: 1.1 would be 1.100000023841858."""
-    if pa.types.is_float16(cells.type) or pa.types.is_float32(cells.type):
-        cells = cells.cast(pa.float32()).cast(pa.string())
+    if pa.types.is_float32(cells.type):
+        cells = cells.cast(pa.string())
     return cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy()
 
 

@@ -219,6 +219,14 @@ def test_a_folder_takes_one_input_and_one_release(table: Path, score: Scored, tm
     assert content(out) == before
 
 
+def test_scores_do_not_go_where_they_would_be_scored(table: Path, score: Scored, tmp_path: Path) -> None:
+    (tmp_path / "customers").mkdir()
+    table.rename(tmp_path / "customers/table.parquet")
+    with pytest.raises(InputError, match=r"customers/out lies in .+, whose files are scored; choose"):
+        score(tmp_path / "customers", out="customers/out")
+    assert not (tmp_path / "customers/out").exists()
+
+
 def test_a_folder_without_a_manifest_does_not_count(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no MANIFEST.json: no run of python -m serve.score has ended there"):
         read_manifest(tmp_path)
