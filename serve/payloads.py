@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fai
 from typing_extensions import TypedDict  # pydantic asks for this one on Python 3.11
 
 from churn.customer_model import Name, strict_dict
-from serve.log.tables import CLOCK_SKEW
+from serve.log.tables import CAMPAIGN, CLOCK_SKEW
 from serve.releases.ledger import State
 
-BATCH = 10_000  # customers, or outcomes, of one request
+BATCH = 10_000  # customers, outcomes or contacts of one request
 DAY = re.compile(r"\s*\d{4}-\d\d-\d\d\s*")
 NUMBER = re.compile(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", re.IGNORECASE)
 # as long as what the client may choose, and its number in a batch
@@ -80,8 +80,12 @@ def _not_in_the_future(at: datetime) -> datetime:
     """Clocks may differ a little, and today counts as a day."""
     is_day = (at.hour, at.minute, at.second, at.microsecond) == (23, 59, 59, 999_999)
     if at - (timedelta(days=1) if is_day else timedelta()) > datetime.now(UTC) + CLOCK_SKEW:
-        raise ValueError("lies in the future; an outcome is observed before it is sent")
+        raise ValueError("lies in the future; what is reported has happened")
     return at
+
+
+# a moment that was; without a zone in UTC, a day without a time is its end
+Past = Annotated[datetime, BeforeValidator(_text), AfterValidator(_in_utc), AfterValidator(_not_in_the_future)]
 
 
 class Outcome(BaseModel):
@@ -91,11 +95,8 @@ class Outcome(BaseModel):
     request_id: RequestId | None = None
     churned: Annotated[bool, Field(strict=True)]
     observed_at: Annotated[
-        datetime,
+        Past,
         Field(description="when it was known, not in the future; without a zone: UTC; a day without a time: its end"),
-        BeforeValidator(_text),
-        AfterValidator(_in_utc),
-        AfterValidator(_not_in_the_future),
     ]
 
     model_config = ConfigDict(
@@ -124,6 +125,52 @@ class Feedback(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=BATCH), FailFast()]
+
+
+class Contact(BaseModel):
+    """A customer of a campaign, who was made an offer or was held back by chance, as its control."""
+
+    customer_id: Name
+    campaign: Annotated[str, Field(strict=True, pattern=CAMPAIGN, description="its name, as in its plan")]
+    offered: Annotated[bool, Field(strict=True, description="false: held back as control")]
+    share: Annotated[
+        float,
+        Field(strict=True, gt=0, le=1, description="chance with which an offer was drawn; 1: nobody was held back"),
+    ] = 1.0
+    at: Annotated[
+        Past, Field(description="when, not in the future; without a zone: UTC; a day without a time: its end")
+    ]
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "7590-VHVEG",
+                    "campaign": "2026-11-discount",
+                    "offered": True,
+                    "share": 0.9,
+                    "at": "2026-11-01T00:00:00Z",
+                }
+            ]
+        },
+    )
+
+    @model_validator(mode="after")
+    def _is_drawn(self) -> "Contact":
+        if not self.offered and self.share == 1:
+            raise ValueError("share is 1, by which nobody is held back; say with what chance an offer was drawn")
+        return self
+
+
+class Contacts(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    contacts: Annotated[list[Contact], Field(min_length=1, max_length=BATCH), FailFast()]
+
+
+class ContactsReceipt(TypedDict):
+    accepted: Annotated[int, Field(description="contacts that are kept")]
 
 
 class Receipt(TypedDict):

@@ -13,8 +13,10 @@ from serve.http.application import Application
 from serve.http.json_route import JSONRoute, body_error
 from serve.http.middleware import ADMIN, Refused, Rules
 from serve.log.prediction_log import LogDown, LogFull
-from serve.log.refused import OutcomesRefused
+from serve.log.refused import ReportsRefused
 from serve.payloads import (
+    Contacts,
+    ContactsReceipt,
     Explanation,
     Feedback,
     Health,
@@ -90,12 +92,24 @@ def add_customer_routes(app: Application, service: Service) -> None:
         rows = [outcome.row() for outcome in sent.outcomes]
         try:
             matched = await run_in_threadpool(service.log.record, rows)
-        except OutcomesRefused as error:
+        except ReportsRefused as error:
             words = "the prediction log's database takes no such outcome; the others are kept"
             raise body_error("not_logged", words, *(("outcomes", place) for place in error.places)) from None
         except LogDown:
             raise Refused(503, "log_down", "outcomes can't be kept now; send them again", RETRY_SECONDS) from None
         return {"accepted": len(rows), "matched": matched, "unmatched": len(rows) - matched}
+
+    async def contacts(sent: Contacts, request: Request) -> ContactsReceipt:
+        """Who was made an offer, and who was held back as control. Sending the same twice changes nothing."""
+        rows = [vars(contact) for contact in sent.contacts]
+        try:
+            await run_in_threadpool(service.log.record_contacts, rows)
+        except ReportsRefused as error:
+            words = "the prediction log's database takes no such contact; the others are kept"
+            raise body_error("not_logged", words, *(("contacts", place) for place in error.places)) from None
+        except LogDown:
+            raise Refused(503, "log_down", "contacts can't be kept now; send them again", RETRY_SECONDS) from None
+        return {"accepted": len(rows)}
 
     app.router.routes[:] = [route for route in app.router.routes if "customers" not in getattr(route, "tags", ())]
     for path, endpoint, answers, summary in (
@@ -103,6 +117,7 @@ def add_customer_routes(app: Application, service: Service) -> None:
         ("/predict/batch", predict_batch, Predictions, "Which of these customers will leave?"),
         ("/explain", explain, Explanation, "Why this probability?"),
         ("/feedback", feedback, Receipt, "This is what became of them"),
+        ("/contacts", contacts, ContactsReceipt, "These were made an offer, or held back as control"),
     ):
         documented: dict[str, Any] = {"response_model": answers, "responses": POSTED, "summary": summary}
         route = JSONRoute(path, endpoint, methods=["POST"], tags=["customers"], **documented)

@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateTable
 
 from churn.script import as_json
 from serve.log.database import check_file, write_lock
-from serve.log.tables import CLOCK_SKEW, Check, checks, has_checks
+from serve.log.tables import CLOCK_SKEW, Check, checks, has_table
 
 
 def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> None:
@@ -26,7 +26,9 @@ def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> No
     upsert = insert.values(at=at, **row).on_conflict_do_update(index_elements=["at"], set_=row)
     check_file(connection)
     with turn():
-        if not has_checks(connection):  # asked, since CREATE ... IF NOT EXISTS wants the right to create in any case
+        if not has_table(
+            connection, checks
+        ):  # asked, since CREATE ... IF NOT EXISTS wants the right to create in any case
             connection.execute(CreateTable(checks, if_not_exists=True))
         connection.execute(upsert)
         connection.commit()
@@ -34,7 +36,7 @@ def record(connection: Connection, at: datetime, found: Mapping[str, Any]) -> No
 
 def latest(connection: Connection, since: datetime) -> list[Check]:
     """The checks since then, the oldest first; none of the future, which a clock that was wrong has left."""
-    if not has_checks(connection):
+    if not has_table(connection, checks):
         return []
     columns = [checks.c[name] for name in Check._fields]
     rows = connection.execute(

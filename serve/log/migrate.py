@@ -14,12 +14,14 @@ from sqlalchemy.exc import DBAPIError
 from churn.script import InputError
 from serve.log.database import create_file, first_line
 
-HEAD = "0001"  # of the newest file in migrations/versions
+HEAD = "0002"  # of the newest file in migrations/versions
 VERSIONS = "churn_log_version"  # a table of one row; MLflow may keep an alembic_version in the same database
 NEEDED = {
     VERSIONS: ("SELECT",),
     "predictions": ("SELECT", "INSERT", "DELETE"),
     "outcomes": ("SELECT", "INSERT", "UPDATE"),
+    "contacts": ("SELECT", "INSERT", "UPDATE"),
+    "campaigns": ("SELECT", "INSERT"),
     "checks": ("SELECT",),
 }
 
@@ -40,8 +42,10 @@ def migrate(engine: Engine, turn: Callable[[], AbstractContextManager[Any]] = nu
             if is_postgresql and (encoding := connection.scalar(text("SHOW server_encoding"))) != "UTF8":
                 raise Unusable(f"the log's database has the encoding {encoding}; make one with ENCODING 'UTF8'")
             if is_postgresql and inspect(connection).has_table(VERSIONS):
-                _check_rights(connection)
+                _check_rights(connection, VERSIONS)
             is_at_head = version_of(connection) == HEAD
+            if is_postgresql and is_at_head:
+                _check_rights(connection, *NEEDED)
     if not is_at_head:
         # imported here, out of the lock: nearly every start finds the tables as they should be
         from alembic.command import upgrade
@@ -89,11 +93,12 @@ def _alone(connection: Connection) -> Iterator[None]:
         yield
 
 
-def _check_rights(connection: Connection) -> None:
+def _check_rights(connection: Connection, *tables: str) -> None:
     """That this user may do with the tables what the service does; else the first row, or outcome, would say so."""
     asked = text("SELECT current_user, has_table_privilege(:table, :right)")
-    for table, rights in NEEDED.items():
-        for right in rights:
+    for table in tables:
+        for right in NEEDED[table]:
             user, is_granted = connection.execute(asked, {"table": table, "right": right}).one()
             if not is_granted:
-                raise Unusable(f"the log's user {user} has no right: GRANT {', '.join(rights)} ON {table} TO {user}")
+                rights = ", ".join(NEEDED[table])
+                raise Unusable(f"the log's user {user} has no right: GRANT {rights} ON {table} TO {user}")

@@ -5,15 +5,14 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, delete, event, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from serve.log.database import (
@@ -25,7 +24,8 @@ from serve.log.database import (
 )
 from serve.log.migrate import Unusable, migrate
 from serve.log.outcomes import matched
-from serve.log.refused import OutcomesRefused, is_row_refused, kind_of, refused_places
+from serve.log.refused import ReportsRefused, is_row_refused, kind_of, refused_places
+from serve.log.reported import keep, keep_contacts
 from serve.log.spool import Spool, SpoolFull
 from serve.log.tables import (
     CLOCK_SKEW,
@@ -279,41 +279,31 @@ class PredictionLog:
         self._execute(connection, [row])
         connection.execute(delete(predictions).where(predictions.c.id == id_))
 
-    def record(self, found: Sequence[Mapping[str, Any]]) -> int:
+    def record(self, sent: Sequence[Mapping[str, Any]]) -> int:
         """Keep outcomes {customer_id, request_id, observed_at, churned}; how many belong to an answer.
 
-        LogDown where the database does not take them all, OutcomesRefused where it refuses some for what they hold;
-        those that it took are no harm when they come again. The last word on a customer, or a request, at one moment
-        counts; saying it again changes nothing.
+        LogDown where the database does not take them all, ReportsRefused where it refuses some for what they hold;
+        those that it took are no harm when they come again.
         """
-        insert = sqlite.insert(outcomes) if self.is_file else postgresql.insert(outcomes)
-        upsert = insert.on_conflict_do_update(
-            index_elements=list(outcomes.primary_key),
-            set_={"churned": insert.excluded.churned, "received_at": insert.excluded.received_at},
-            where=outcomes.c.churned != insert.excluded.churned,
-        )
-        now = datetime.now(UTC)
-        last = {key_of(one): {**one, "received_at": now} for one in found}
-        rows = list(last.values())
+        with self._reporting() as connection:
+            if refused := keep(connection, self._write_lock, outcomes, sent):
+                raise ReportsRefused(refused)
+            return matched(connection, sent)
+
+    def record_contacts(self, sent: Sequence[Mapping[str, Any]]) -> None:
+        """Keep contacts {customer_id, campaign, at, offered, share}; errors as with outcomes."""
+        with self._reporting() as connection:
+            if refused := keep_contacts(connection, self._write_lock, sent):
+                raise ReportsRefused(refused)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[Connection]:
         try:
             # one at a time: many writers would keep predictions waiting
             with self._recording, self.engine.connect() as connection:
-                check_file(connection)
-                refused = set()
-                for start in range(0, len(rows), INSERT_ROWS):  # predictions are written in between
-                    part = rows[start : start + INSERT_ROWS]
-                    with self._write_lock():
-                        places = refused_places(connection, part, lambda some: connection.execute(upsert, some))
-                        refused |= {key_of(part[place]) for place in places}
-                if refused:
-                    raise OutcomesRefused([place for place, one in enumerate(found) if key_of(one) in refused])
-                return matched(connection, found)
+                yield connection
         except (SQLAlchemyError, OSError) as error:
             raise LogDown from error
-
-
-def key_of(outcome: Mapping[str, Any]) -> tuple[str, str, datetime]:
-    return outcome["customer_id"], outcome["request_id"], outcome["observed_at"]
 
 
 @cache

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Engine, delete, select, tuple_
 
 from serve.log.database import write_lock
-from serve.log.tables import checks, first_id, has_checks, outcomes, predictions
+from serve.log.tables import checks, contacts, first_id, has_table, outcomes, predictions
 
 log = logging.getLogger("serve.log")
 
@@ -14,17 +14,18 @@ STEP_ROWS = 1_000  # rows that one transaction removes
 
 
 def prune(engine: Engine, before: datetime) -> dict[str, int]:
-    """Remove predictions and checks made, and outcomes received, before that moment; how many of each table. In steps,
-    so that the service writes in between."""
+    """Remove predictions and checks made, and outcomes and contacts received, before that moment; how many of each.
+
+    In steps, so that the service writes in between.
+    """
     turn, removed = write_lock(engine), {}
     is_old = {
         predictions: predictions.c.id < first_id(before),
         outcomes: outcomes.c.received_at < before,
+        contacts: contacts.c.received_at < before,
         checks: checks.c.at < before,
     }
-    if not has_checks(engine):
-        del is_old[checks]
-    for table in is_old:
+    for table in [table for table in is_old if has_table(engine, table)]:
         keys = list(table.primary_key)
         old = select(*keys).where(is_old[table]).limit(STEP_ROWS)
         removed[table.name] = 0

@@ -10,11 +10,11 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 ROW_REFUSED = ("22", "23", "44", "54", "P0")
 
 
-class OutcomesRefused(Exception):
-    """The database refuses outcomes for what they hold; their places."""
+class ReportsRefused(Exception):
+    """The database refuses outcomes or contacts for what they hold; their places."""
 
     def __init__(self, places: Sequence[int]):
-        super().__init__(f"{len(places)} outcomes are refused")
+        super().__init__(f"{len(places)} reports are refused")
         self.places = places
 
 

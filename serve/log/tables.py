@@ -1,4 +1,4 @@
-"""The log's tables: predictions, outcomes and checks; and the ids of predictions, which ascend in time."""
+"""The log's tables: predictions, outcomes, contacts and checks; and the ids of predictions, which ascend in time."""
 
 import os
 import time
@@ -74,6 +74,27 @@ outcomes = Table(
     Index("outcomes_received_at", "received_at"),
 )
 
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("received_at", UtcTime, nullable=False),  # when its first contact came in
+    Column("expected", JSON(none_as_null=True)),  # what its plan expects, where there is one
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("campaign", Text, primary_key=True),
+    Column("at", UtcTime, primary_key=True),
+    Column("offered", Boolean, nullable=False),  # false: held back by chance, as control
+    Column("share", Double, nullable=False),  # the chance with which an offer was drawn, 1 where there is no control
+    Column("received_at", UtcTime, nullable=False),
+    Index("contacts_campaign", "campaign"),
+    Index("contacts_received_at", "received_at"),
+)
+
 checks = Table(
     "checks",
     metadata,
@@ -94,6 +115,7 @@ class Check(NamedTuple):
 
 
 CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of clients, workers and jobs
+CAMPAIGN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # its name, which files and pages have in theirs
 NAMES = ("customer_id", "request_id")  # an outcome has one of them
 COLUMNS = [str(column.name) for column in predictions.columns]  # orjson takes no subclass of str for a key
 Row = tuple[Any, ...]  # of predictions, plain values in the order of COLUMNS
@@ -133,6 +155,6 @@ def time_of_id(name: str) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(name[:14], 16))
 
 
-def has_checks(database: Engine | Connection) -> bool:
-    """False for a log that no service opened since there are checks."""
-    return inspect(database).has_table(checks.name)
+def has_table(database: Engine | Connection, table: Table) -> bool:
+    """False for a log that no service opened since there is such a table."""
+    return inspect(database).has_table(table.name)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from serve.log.database import connect
-from serve.log.tables import predictions
+from serve.log.tables import campaigns, contacts, predictions
 from serve.payloads import BATCH
 from tests.factories import refuse, refuse_outcomes
 
@@ -165,12 +165,13 @@ def test_the_longest_id_of_a_batch_s_last_customer_is_one_for_feedback(client: A
 def test_the_documented_examples_work_as_they_stand(client: Any) -> None:
     document = client.get("/openapi.json").json()
     parts = document["components"]["schemas"]
-    customer, outcome = (parts[name]["examples"][0] for name in ("Customer", "Outcome"))
+    customer, outcome, contact = (parts[name]["examples"][0] for name in ("Customer", "Outcome", "Contact"))
     for path, content in (
         ("/predict", customer),
         ("/explain", customer),
         ("/predict/batch", {"customers": [customer]}),
         ("/feedback", {"outcomes": [outcome]}),
+        ("/contacts", {"contacts": [contact]}),
     ):
         assert client.post(path, json=content).status_code == 200
 
@@ -182,6 +183,54 @@ def test_outcomes_that_cannot_be_kept_are_to_be_sent_again(
     monkeypatch.setattr(log, "engine", connect(f"sqlite:///{tmp_path / 'missing/log.db'}"))
     outcome = {"customer_id": "a", "churned": False, "observed_at": "2026-11-01T00:00:00Z"}
     refused = client.post("/feedback", json={"outcomes": [outcome]})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+
+
+CONTACT = {"customer_id": "a", "campaign": "spring", "offered": True, "share": 0.9, "at": "2026-11-01T00:00:00Z"}
+
+
+def test_contacts_sent_twice_are_kept_once_and_a_correction_counts(client: Any) -> None:
+    control = {**CONTACT, "customer_id": "b", "offered": False}
+    mistaken = {**control, "offered": True}
+    for sent in ([CONTACT, mistaken], [control, CONTACT], [CONTACT, control, control]):
+        assert client.post("/contacts", json={"contacts": sent}).json() == {"accepted": len(sent)}
+    with client.app.state.service.log.engine.connect() as connection:
+        ours = select(contacts).where(contacts.c.campaign == "spring").order_by(contacts.c.customer_id)
+        rows = connection.execute(ours).all()
+        names = connection.scalars(select(campaigns.c.name).where(campaigns.c.name == "spring")).all()
+    assert [(row.customer_id, row.campaign, row.offered, row.share) for row in rows] == [
+        ("a", "spring", True, 0.9),
+        ("b", "spring", False, 0.9),
+    ]
+    assert names == ["spring"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"offered": False, "share": 1},
+        {"share": 0},
+        {"share": 1.1},
+        {"campaign": "a/b"},
+        {"campaign": "x" * 65},
+        {"customer_id": ""},
+        {"at": "2126-11-01"},
+        {"offered": "yes"},
+        {"amount": 5},
+    ],
+)
+def test_a_contact_that_cannot_be_is_refused(wrong: dict[str, Any], client: Any) -> None:
+    refused = client.post("/contacts", json={"contacts": [CONTACT | wrong]})
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["loc"][:3] == ["body", "contacts", 0]
+
+
+def test_contacts_that_cannot_be_kept_are_to_be_sent_again(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = client.app.state.service.log
+    monkeypatch.setattr(log, "engine", connect(f"sqlite:///{tmp_path / 'missing/log.db'}"))
+    refused = client.post("/contacts", json={"contacts": [CONTACT]})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
 
 

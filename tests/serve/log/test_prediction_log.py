@@ -18,7 +18,7 @@ from serve.log import prediction_log as module
 from serve.log.database import connect
 from serve.log.prediction_log import LogFull, PredictionLog
 from serve.log.prune import prune
-from serve.log.refused import OutcomesRefused
+from serve.log.refused import ReportsRefused
 from serve.log.spool import Spool
 from serve.log.tables import COLUMNS, Check, Row, as_line, checks, db_time, first_id, new_id, outcomes, predictions
 from tests.factories import allow, refuse, refuse_all, refuse_outcomes
@@ -199,7 +199,7 @@ def test_a_line_that_a_crash_left_torn_is_written_again(log: PredictionLog) -> N
 def test_an_outcome_that_the_database_refuses_is_named_and_the_others_are_kept(log: PredictionLog) -> None:
     refuse_outcomes(log.engine, "poison", "venom")
     names = ["a", "poison", "b", "venom", *(f"c{i}" for i in range(600)), "poison"]
-    with pytest.raises(OutcomesRefused) as error:
+    with pytest.raises(ReportsRefused) as error:
         log.record([outcome(customer_id=name) for name in names])
     assert error.value.places == [1, 3, 604]
     with log.engine.connect() as connection:
