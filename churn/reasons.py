@@ -15,5 +15,6 @@ REASONS = {  # id -> the levels that it may have
     "concept_drift": ("breach",),
     "calibration_drift": ("warn",),
     "selected_outcomes": ("warn",),
+    "offers_without_control": ("unknown",),
     "too_few_customers": ("unknown",),
 }

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from churn.campaigns import read_lasts
 from churn.params import read_knobs
 from churn.scorer import Scorer
 from churn.script import InputError
@@ -90,7 +91,7 @@ class Play(Steps):
         self.screen.step("shadow", "monitoring.shadow")
         design, trial = read_knobs("ab", Design), shadow.running(self.store.history())
         with open_log() as connection:
-            pairs = shadow.read_pairs(connection, trial)
+            pairs = shadow.read_pairs(connection, trial, read_lasts())
         outcomes = shadow.report(trial, *pairs, self.profit, design.resamples, design.seed).outcomes
         self.months[-1].realised = outcomes.roc_auc_answered
         self.screen.say(

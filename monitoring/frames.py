@@ -5,11 +5,12 @@ The database reduces and matches; what comes over is one row for each that is as
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Connection,
     Double,
@@ -21,7 +22,9 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from serve.log.contacts import offers, read_contacts
 from serve.log.database import opened
+from serve.log.outcomes import with_outcomes
 from serve.log.tables import UtcTime, first_id, predictions
 from serve.settings import read_settings
 
@@ -55,6 +58,27 @@ def read_sent(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str
         chosen = select(p.id, p.customer_id, p.features).where(p.id.in_(ids[start : start + IDS]))
         sent |= {row.id: (row.customer_id, row.features) for row in connection.execute(chosen)}
     return {name: sent[name] for name in ids}
+
+
+def read_outcomes(
+    connection: Connection,
+    answers: CTE,
+    names: Sequence[str],
+    lasts: timedelta,
+    start: datetime,
+    known_by: datetime | None = None,
+) -> pd.DataFrame:
+    """id and those columns of `answers` (which have id, at from `start` on, customer_id, request_id), and what became
+    of the customers.
+
+    churned, observed_at (NaN and NaT where not known, or not before `known_by`); offered (0 or 1: an offer, whose
+    effect `lasts`, reached the outcome) and spared (the chance that none would).
+    """
+    columns = [answers.c[name] for name in ("id", *names)]
+    frame = read_frame(connection, with_outcomes(answers, *columns, before=known_by))
+    observed = frame["observed_at"].dt.tz_localize(None).to_numpy("datetime64[us]")
+    reached = offers(frame["id"].tolist(), observed, read_contacts(connection, answers, start - lasts), lasts)
+    return frame.assign(offered=reached.offered.astype("float64"), spared=reached.spared)
 
 
 def read_frame(connection: Connection, statement: Select[Any]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sqlalchemy import CTE, ColumnElement, Connection, case, func, select
 
+from churn.campaigns import read_lasts
 from churn.intervals import Interval, Measure, Z, bootstrap, intervals, wilson
+from churn.offers import MAX_UNCOVERED
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.release import open_release
@@ -27,9 +29,9 @@ from churn.scores import Scored, Weights
 from churn.script import InputError, as_json, run
 from churn.text import columns
 from monitoring.ab.report import Design
-from monitoring.frames import ARMS, between, flagged, open_log, read_frame
+from monitoring.counting import counting, not_covered
+from monitoring.frames import ARMS, between, flagged, open_log, read_outcomes
 from monitoring.text import day_and_hour, label, plain, shown
-from serve.log.outcomes import with_outcomes
 from serve.log.tables import predictions
 from serve.releases.ledger import Act, current_state, since
 from serve.releases.store import Store
@@ -48,9 +50,10 @@ CELLS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """Scores of both sides on the same customers with an outcome, and shadow minus answer."""
+    """Scores of both sides on the same customers with an outcome that counts, and shadow minus answer."""
 
     labelled: int
+    without_control: float  # share of the customers with an outcome whom offers reached, and nobody stands for
     roc_auc_answered: Interval
     roc_auc_shadow: Interval
     roc_auc_difference: Interval
@@ -109,10 +112,10 @@ def firsts(name: str, which: ColumnElement[bool]) -> CTE:
     return chosen.group_by(c.request_id, customer).cte(name)
 
 
-def read_pairs(connection: Connection, trial: Trial) -> tuple[int, int, pd.DataFrame]:
+def read_pairs(connection: Connection, trial: Trial, lasts: timedelta) -> tuple[int, int, pd.DataFrame]:
     """The numbers of answered requests and of pairs, and a row for each customer's first pair.
 
-    p_answered, p_shadow, flagged_answered, flagged_shadow, churned (NaN where not known).
+    p_answered, p_shadow, flagged_answered, flagged_shadow, churned (NaN where not known), offered and spared.
     """
     c, begun = predictions.c, between(trial.since)
     answered = firsts("answered", begun & c.arm.in_(ARMS))
@@ -133,10 +136,11 @@ def read_pairs(connection: Connection, trial: Trial) -> tuple[int, int, pd.DataF
         .where(pairs.c.place == 1)
         .cte("rows_of_customers")
     )
-    wanted = [rows.c[f"{what}_{side}"] for what in ("p", "flagged") for side in BOTH]
+    names = [f"{what}_{side}" for what in ("p", "flagged") for side in BOTH]
     n_answered = connection.scalar(select(func.count()).select_from(answered)) or 0
     n_pairs = connection.scalar(select(func.count()).select_from(pairs)) or 0
-    return n_answered, n_pairs, read_frame(connection, with_outcomes(rows, *wanted))
+    customers = read_outcomes(connection, rows, names, lasts, trial.since)
+    return n_answered, n_pairs, customers.drop(columns=["id", "observed_at"])
 
 
 def report(
@@ -163,7 +167,7 @@ def report(
         difference_90=float(sizes[1]),
         difference_99=float(sizes[2]),
         difference_max=float(sizes[3]),
-        outcomes=outcomes_of(customers.dropna(), profit, resamples, seed),
+        outcomes=outcomes_of(customers, profit, resamples, seed),
     )
 
 
@@ -181,22 +185,25 @@ def rank_correlation(a: pd.Series, b: pd.Series) -> Interval:
     return Interval(r, float(np.tanh(z - spread)), float(np.tanh(z + spread)))
 
 
-def outcomes_of(labelled: pd.DataFrame, profit: Profit, resamples: int, seed: int) -> Outcomes:
-    """Both sides under the same resamples of the customers with an outcome."""
-    n, churned = len(labelled), labelled["churned"].to_numpy("float64")
+def outcomes_of(customers: pd.DataFrame, profit: Profit, resamples: int, seed: int) -> Outcomes:
+    """Both sides under the same resamples of the customers with an outcome that counts."""
+    labelled, missed = counting(customers), not_covered(customers, "p_answered")
+    n, churned, weight = len(labelled), labelled["churned"].to_numpy("float64"), labelled["weight"].to_numpy()
     p, flagged = ({side: labelled[f"{what}_{side}"].to_numpy() for side in BOTH} for what in ("p", "flagged"))
-    if not n:
+    if not n or missed > MAX_UNCOVERED:
         sides = (*BOTH, "difference")
         nothing = Interval(math.nan, math.nan, math.nan)
-        return Outcomes(labelled=0, **{f"{score}_{side}": nothing for score in SCORES for side in sides})
+        scores = {f"{score}_{side}": nothing for score in SCORES for side in sides}
+        return Outcomes(labelled=0, without_control=missed, **scores)
 
     def measure_of(rows: np.ndarray) -> Measure:
         scored = {
             side: Scored(churned[rows], p[side][rows], profit.of(churned[rows], flagged[side][rows])) for side in BOTH
         }
+        once = weight[rows]
 
         def measure(w: Weights) -> dict[str, np.ndarray]:
-            answered, shadow = (scored[side].measures(w) for side in BOTH)
+            answered, shadow = (scored[side].measures(w * once) for side in BOTH)
             measures: dict[str, np.ndarray] = {}
             for score in SCORES:
                 measures |= {f"{score}_answered": answered[score], f"{score}_shadow": shadow[score]}
@@ -206,7 +213,7 @@ def outcomes_of(labelled: pd.DataFrame, profit: Profit, resamples: int, seed: in
         return measure
 
     parts: dict[str, Any] = {**intervals(bootstrap(measure_of, n, resamples, [seed]))}
-    return Outcomes(labelled=n, **parts)
+    return Outcomes(labelled=n, without_control=missed, **parts)
 
 
 def as_text(report: Report) -> str:
@@ -235,6 +242,9 @@ def as_text(report: Report) -> str:
             cells = (shown(getattr(outcomes, f"{score}_{side}"), shape) for side, shape in shapes.items())
             rows.append((label(score), *cells))
         lines += ["", *columns(rows)]
+    elif outcomes.without_control:
+        missed = f"offers went to {outcomes.without_control:.0%} of the customers with an outcome"
+        lines.append(f"outcomes tell nothing: {missed}, and nobody like them was held back")
     else:
         lines.append("no outcomes known yet")
     return "".join(f"{line}\n" for line in lines)
@@ -248,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     trial = running(store.history())
     profit = read_knobs("profit", Profit).on_average(lambda: open_release(store.champion()).card)
     with open_log() as connection:
-        pairs = read_pairs(connection, trial)
+        pairs = read_pairs(connection, trial, read_lasts())
     made = report(trial, *pairs, profit, design.resamples, design.seed)
     sys.stdout.write(as_json(plain(made)) if arguments.json else as_text(made))
 

@@ -25,7 +25,7 @@ def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snap
     return Snapshot(
         Window(model_version=scorer.release.version, **day),
         answers,
-        answers.assign(churned=(customers["churned"] == "Yes").astype("float64")),
+        answers.assign(churned=(customers["churned"] == "Yes").astype("float64"), offered=0.0, spared=1.0),
         frame_of(rows[:sample], scorer.release.schema, "float64").assign(churn_probability=p[:sample]),
         pd.read_parquet(scorer.release.folder / REFERENCE),
         scorer.release.card,

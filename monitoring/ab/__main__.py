@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from churn.campaigns import read_lasts
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.release import open_release
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiment = running(store.history())
     profit = read_knobs("profit", Profit).on_average(lambda: open_release(store.champion()).card)
     with open_log() as connection:
-        customers = read_customers(connection, experiment)
+        customers = read_customers(connection, experiment, read_lasts())
     made = report(customers, experiment, profit, design)
     content = made.as_dict()
     if arguments.abort:

@@ -6,15 +6,14 @@ Trustworthy Online Controlled Experiments).
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import pandas as pd
 from sqlalchemy import Connection, case, func, select
 
 from churn.script import InputError
-from monitoring.frames import ARMS, between, flagged, read_frame
-from serve.log.outcomes import with_outcomes
+from monitoring.frames import ARMS, between, flagged, read_outcomes
 from serve.log.tables import predictions
 from serve.releases.ledger import Act, current_state, since
 
@@ -35,11 +34,11 @@ def running(acts: Sequence[Act]) -> Experiment:
     return Experiment(champion, challenger, share, since(acts, "champion", "challenger", "share"))
 
 
-def read_customers(connection: Connection, experiment: Experiment) -> pd.DataFrame:
+def read_customers(connection: Connection, experiment: Experiment, lasts: timedelta) -> pd.DataFrame:
     """A row for each customer of the experiment, in the order of their first predictions in it.
 
     challenger (0 or 1: the arm that came first), switched (1: the other came too), p, flagged, churned (NaN where not
-    known yet), observed_at. Predictions without a customer_id are left out: the split goes by the id.
+    known yet), observed_at, offered and spared. Predictions without a customer_id are left out: the split goes by it.
     """
     c = predictions.c
     ours = case((c.arm == "champion", experiment.champion), else_=experiment.challenger) == c.model_version
@@ -59,5 +58,5 @@ def read_customers(connection: Connection, experiment: Experiment) -> pd.DataFra
         .join(firsts, firsts.c.id == c.id)
         .cte("customers")
     )
-    wanted = [rows.c[name] for name in ("challenger", "switched", "p", "flagged")]
-    return read_frame(connection, with_outcomes(rows, *wanted))
+    names = ("challenger", "switched", "p", "flagged")
+    return read_outcomes(connection, rows, names, lasts, experiment.since).drop(columns="id")

@@ -4,7 +4,7 @@ The verdict comes from the difference in profit per customer, by a test that hol
 (monitoring.ab.sequential), on all outcomes known now. All other intervals hold for one look.
 
 Profit is that of params.yaml, where an offer may keep a customer who would have left. Where offers are made for real,
-`churned` must say who would have left without one; otherwise both arms look less useful than they are.
+the outcomes of customers without one count, by the rule of serve.log.contacts.
 """
 
 import math
@@ -20,11 +20,13 @@ from scipy.stats import chi2_contingency, chisquare
 from scipy.stats.contingency import expected_freq
 
 from churn.intervals import Interval, Measure, bootstrap, intervals, wilson
+from churn.offers import MAX_UNCOVERED, effective
 from churn.profit import Profit
 from churn.scores import Scored, Weights
 from churn.script import InputError
 from monitoring.ab.experiment import Experiment, running
 from monitoring.ab.sequential import Looks, Moments, compare, running_moments, variance_to_find
+from monitoring.counting import counting, not_covered
 from monitoring.frames import ARMS
 from monitoring.text import plain
 from serve.releases.ledger import Act
@@ -48,10 +50,11 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """The customers of one release; rates and scores are of those with an outcome."""
+    """The customers of one release; rates and scores are of those with an outcome that no offer reached."""
 
     customers: int
     labelled: int
+    effective: float  # number of outcomes that tell as much as those that count
     churn_rate: Interval
     flagged_rate: Interval
     roc_auc: Interval
@@ -148,15 +151,15 @@ def report(customers: pd.DataFrame, experiment: Experiment, profit: Profit, desi
     is_challenger = (customers["challenger"] == 1).to_numpy()
     parts = {arm: customers[is_challenger == (arm == "challenger")] for arm in ARMS}
     drawn = {
-        arm: resampled(part.dropna(), profit, design.resamples, [design.seed, i])
+        arm: resampled(counting(part), profit, design.resamples, [design.seed, i])
         for i, (arm, part) in enumerate(parts.items())
     }
     arms = {arm: arm_of(part, intervals(drawn[arm])) for arm, part in parts.items()}
     gained = {score: drawn["challenger"][score] - drawn["champion"][score] for score in SCORES}
-    days, moments = daily(customers.dropna(), profit, design)
+    days, moments = daily(counting(customers), profit, design)
     last = {key: getattr(days[-1], key) if days else math.nan for key in Looks._fields}
     sequential = Sequential(**last, more_labelled=still_needed(moments, design))
-    checks = checks_of(arms, experiment.share, int(customers["switched"].sum()))
+    checks = checks_of(arms, experiment.share, int(customers["switched"].sum()), not_covered(customers))
     verdict = verdict_of(arms, checks, sequential, design)
     return Report(
         **verdict._asdict(),
@@ -172,26 +175,28 @@ def report(customers: pd.DataFrame, experiment: Experiment, profit: Profit, desi
 
 
 def arm_of(part: pd.DataFrame, scores: Mapping[str, Interval]) -> Arm:
-    labelled = part.dropna()
-    n = len(labelled)
-    rates = {}
+    counted = counting(part)
+    weight = counted["weight"].to_numpy()
+    n, total, rates = effective(weight), float(weight.sum()), {}
     for name, column in (("churn_rate", "churned"), ("flagged_rate", "flagged")):
-        k = int(labelled[column].sum())
-        rates[name] = Interval(k / n if n else math.nan, *wilson(k, n))
-    return Arm(customers=len(part), labelled=n, **rates, **scores)
+        share = float((weight * counted[column]).sum()) / total if total else math.nan
+        rates[name] = Interval(share, *wilson(round(share * n) if n else 0, round(n)))
+    return Arm(customers=len(part), labelled=int(part["churned"].count()), effective=n, **rates, **scores)
 
 
 def resampled(labelled: pd.DataFrame, profit: Profit, b: int, seed: list[int]) -> dict[str, np.ndarray]:
     """(1 + b,) for each of SCORES, as `bootstrap` has them."""
-    churned, p, offered = (labelled[name].to_numpy("float64") for name in ("churned", "p", "flagged"))
+    names = "churned", "p", "flagged", "weight"
+    churned, p, flagged, weight = (labelled[name].to_numpy("float64") for name in names)
     if not len(p):
         return dict.fromkeys(SCORES, np.full(1 + b, np.nan))
 
     def measure_of(rows: np.ndarray) -> Measure:
-        scored = Scored(churned[rows], p[rows], profit.of(churned[rows], offered[rows]))
+        scored = Scored(churned[rows], p[rows], profit.of(churned[rows], flagged[rows]))
+        once = weight[rows]
 
         def measure(w: Weights) -> dict[str, np.ndarray]:
-            measures = scored.measures(w)
+            measures = scored.measures(w * once)
             return {name: measures[name] for name in SCORES}
 
         return measure
@@ -205,9 +210,11 @@ def daily(labelled: pd.DataFrame, profit: Profit, design: Design) -> tuple[list[
     days, look = np.unique(day.to_numpy("str"), return_inverse=True)
     earned = profit.of(labelled["churned"].to_numpy(), labelled["flagged"].to_numpy())
     inside = labelled["challenger"].to_numpy() == 1
-    champion, challenger = (running_moments(earned[i], look[i], len(days)) for i in (~inside, inside))
+    weight = labelled["weight"].to_numpy()
+    champion, challenger = (running_moments(earned[i], weight[i], look[i], len(days)) for i in (~inside, inside))
     looks = compare(champion, challenger, tau=design.effect, alpha=design.alpha, least=design.min_labelled)
-    rows = zip(days.tolist(), champion.n.tolist(), challenger.n.tolist(), *(x.tolist() for x in looks), strict=True)
+    counts = (np.round(arm.n).astype("int64").tolist() for arm in (champion, challenger))
+    rows = zip(days.tolist(), *counts, *(x.tolist() for x in looks), strict=True)
     names = ("day", "labelled_champion", "labelled_challenger", *looks._fields)
     return [Day(**dict(zip(names, row, strict=True))) for row in rows], (champion, challenger)
 
@@ -221,7 +228,8 @@ def still_needed(arms: tuple[Moments, Moments], design: Design) -> dict[str, int
     return {name: max(0, math.ceil(arm.n[-1] * (times - 1))) for name, arm in zip(ARMS, arms, strict=True)}
 
 
-def checks_of(arms: Mapping[str, Arm], share: float, switched: int) -> Checks:
+def checks_of(arms: Mapping[str, Arm], share: float, switched: int, missed: float = 0.0) -> Checks:
+    """`missed`: share of the customers with an outcome whom offers reached without a control group."""
     n, labelled = [arms[arm].customers for arm in ARMS], [arms[arm].labelled for arm in ARMS]
     srm_p = p_of_shares(n, [1 - share, share])
     labels_p = p_of_ratios([labelled, [n[0] - labelled[0], n[1] - labelled[1]]])
@@ -235,6 +243,10 @@ def checks_of(arms: Mapping[str, Arm], share: float, switched: int) -> Checks:
         problems.append(f"{unequal} (p = {labels_p:.1g})")
     if in_both > MAX_SWITCHED:
         problems.append(f"{switched} customers ({in_both:.2%}) were in both arms")
+    if missed > MAX_UNCOVERED:
+        problems.append(
+            f"offers went to {missed:.0%} of the customers with an outcome, and nobody like them was held back"
+        )
     return Checks(srm_p=srm_p, labels_p=labels_p, switched=switched, problems=problems)
 
 
@@ -253,7 +265,7 @@ def p_of_ratios(table: Sequence[Sequence[int]]) -> float:
 
 
 def verdict_of(arms: Mapping[str, Arm], checks: Checks, test: Sequential, design: Design) -> Verdict:
-    labelled, more, effect = [arms[arm].labelled for arm in ARMS], test.more_labelled, design.effect
+    labelled, more, effect = [round(arms[arm].effective) for arm in ARMS], test.more_labelled, design.effect
     if checks.problems:
         return Verdict("invalid", f"don't trust this split: {'; '.join(checks.problems)}")
     if min(labelled) < design.min_labelled:
@@ -278,7 +290,7 @@ def end_if_worse(report: Report, experiment: Experiment, store: Stops) -> bool:
         raise InputError("the split was changed while it was looked at; look again")
     if report.verdict != "worse":
         return False
-    champion, challenger = (report.arms[arm].labelled for arm in ARMS)
+    champion, challenger = (round(report.arms[arm].effective) for arm in ARMS)
     reason = f"{report.words}, of {champion} and {challenger} customers with an outcome"
     # the challenger is named, so that one that came in the meantime is not ended
     store.abort(reason, who="monitoring.ab", challenger=report.challenger)

@@ -29,7 +29,10 @@ import numpy as np
 
 
 class Moments(NamedTuple):
-    """Of one arm, as (k,) arrays for k looks: customers, their mean, and their variance (NaN below 2 customers)."""
+    """Of one arm, as (k,) arrays for k looks: customers, their mean, and their variance (NaN below 2 customers).
+
+    Of customers who count unequally n is the number of equal ones who would tell as much.
+    """
 
     n: np.ndarray
     mean: np.ndarray
@@ -47,19 +50,30 @@ class Looks(NamedTuple):
 
 def moments(n: np.ndarray, total: np.ndarray, squares: np.ndarray) -> Moments:
     """Of n customers, the sum and the sum of squares of their values; (k,) each."""
+    return weighted_moments(n, n, total, total, squares)
+
+
+def weighted_moments(
+    weights: np.ndarray, squared: np.ndarray, total: np.ndarray, squared_total: np.ndarray, squares: np.ndarray
+) -> Moments:
+    """Of customers who count w times: the sums of w, w^2, w * value, w^2 * value and w^2 * value^2; (k,) each.
+
+    variance / n is the variance of the weighted mean, by linearisation.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = total / n
-        variance = np.maximum(squares - total * mean, 0) / (n - 1)
-    return Moments(n, mean, np.where(n > 1, variance, np.nan))
+        n, mean = weights**2 / squared, total / weights
+        off = np.maximum(squares - 2 * mean * squared_total + mean**2 * squared, 0)
+        variance = off / squared * n / (n - 1)
+    return Moments(np.where(weights > 0, n, 0), mean, np.where(n > 1, variance, np.nan))
 
 
-def running_moments(values: np.ndarray, look: np.ndarray, k: int) -> Moments:
-    """At k looks; values (n,), look (n,) in 0..k-1 is the first one at which a value is known."""
+def running_moments(values: np.ndarray, weights: np.ndarray, look: np.ndarray, k: int) -> Moments:
+    """At k looks; values (n,) that count weights (n,) times, look (n,) in 0..k-1 the first that knows a value."""
     middle = values.mean() if len(values) else 0.0  # far from 0 the sum of squares would drown the variance
     off = values - middle
-    sums = (np.bincount(look, weights, minlength=k).cumsum() for weights in (np.ones_like(off), off, off**2))
-    n, mean, variance = moments(*sums)
-    return Moments(n.astype("int64"), mean + middle, variance)
+    parts = (weights, weights**2, weights * off, weights**2 * off, weights**2 * off**2)
+    n, mean, variance = weighted_moments(*(np.bincount(look, part, minlength=k).cumsum() for part in parts))
+    return Moments(n, mean + middle, variance)
 
 
 def compare(a: Moments, b: Moments, *, tau: float, alpha: float, least: int) -> Looks:

@@ -37,17 +37,33 @@ class Calibration(NamedTuple):
         return sigmoid(draws[:, :1] * logit(p) + draws[:, 1:])
 
 
-def calibrate(churned: np.ndarray, p: np.ndarray) -> Calibration:
+def calibrate(churned: np.ndarray, p: np.ndarray, weights: np.ndarray | float = 1.0) -> Calibration:
     """The calibration of p (n,) that fits the outcomes churned (n,), both of which must occur.
 
-    The covariance is the inverse of the curvature of the log likelihood, as in any logistic regression.
+    The covariance is the inverse of the curvature of the log likelihood, as in any logistic regression, times
+    `design_effect`.
     """
-    slope, intercept = fit_calibration(churned, p)
+    slope, intercept = fit_calibration(churned, p, weights)
     x = logit(p)
     q = sigmoid(slope * x + intercept)
-    w = q * (1 - q)
-    curvature = np.array([[(w * x * x).sum(), (w * x).sum()], [(w * x).sum(), w.sum()]])
-    return Calibration(slope, intercept, np.linalg.inv(curvature + 1e-6 * np.eye(2)))
+    covariance = np.linalg.inv(curvature(x, weights * q * (1 - q)) + 1e-6 * np.eye(2))
+    return Calibration(slope, intercept, covariance * design_effect(x, q, weights))
+
+
+def curvature(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """(2, 2) of the log likelihood of slope and intercept at log-odds x (n,)."""
+    return np.array([[(w * x * x).sum(), (w * x).sum()], [(w * x).sum(), w.sum()]])
+
+
+def design_effect(x: np.ndarray, q: np.ndarray, weights: np.ndarray | float) -> float:
+    """How many times unequal weights multiply the variance of a calibration and its likelihood ratio; 1 for equal ones.
+
+    The mean of the generalised design effects: Rao, Scott 1984, Annals of Statistics 12, 46-60.
+    """
+    if np.ptp(weights) == 0:
+        return 1.0
+    w, ridge = weights * q * (1 - q), 1e-6 * np.eye(2)
+    return float(np.trace(np.linalg.solve(curvature(x, w) + ridge, curvature(x, weights * w))) / 2)
 
 
 class Expected:
@@ -92,20 +108,26 @@ def estimate(
         return lambda w: expected.scores(here, w)
 
     drawn = bootstrap(measure_of, len(p), b, [seed, 0])
-    off = calibration_error(p, flagged, calibration, profit, b, seed)
+    off = calibration_error(p, flagged, np.ones(len(p)), calibration, profit, b, seed)
     return {key: np.r_[values[:1], values[1:] + off[key]] for key, values in drawn.items()}
 
 
 def calibration_error(
-    p: np.ndarray, flagged: np.ndarray, calibration: Calibration, profit: Profit, b: int, seed: int
+    p: np.ndarray,
+    flagged: np.ndarray,
+    weights: np.ndarray,
+    calibration: Calibration,
+    profit: Profit,
+    b: int,
+    seed: int,
 ) -> dict[str, np.ndarray]:
-    """(b,) each: estimates under b drawn calibrations minus those under the fitted one."""
+    """(b,) each: estimates under b drawn calibrations minus those under the fitted one; weights (n,) of customers."""
     rng = np.random.default_rng([seed, 1])
     part = np.arange(len(p)) if len(p) <= MOST else rng.choice(len(p), MOST, replace=False)
-    p, flagged = p[part], flagged[part]
-    expected, once = Expected(p, flagged, profit), np.ones((1, len(p)))
-    middle = expected.scores(calibration(p), once)
+    p, flagged, w = p[part], flagged[part], weights[None, part]
+    expected = Expected(p, flagged, profit)
+    middle = expected.scores(calibration(p), w)
     step = max(1, MAX_CELLS // len(p))
     starts = range(0, b, step)
-    blocks = [expected.scores(calibration.drawn(p, min(step, b - at), [seed, 2, at]), once) for at in starts]
+    blocks = [expected.scores(calibration.drawn(p, min(step, b - at), [seed, 2, at]), w) for at in starts]
     return {key: np.concatenate([block[key] for block in blocks]) - middle[key] for key in middle}

@@ -115,6 +115,9 @@ class Cohort:
     labelled: int
     known: float  # share
     off: float  # standard deviations between the probabilities of those with an outcome and of all
+    offered: int  # customers whose outcome an offer reached: it does not count
+    control: int  # customers held back, who count for them
+    effective: float  # number of outcomes that tell as much as those that count
     problem: str
     words: str
 

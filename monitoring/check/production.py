@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from churn.campaigns import read_lasts
 from churn.params import read_knobs
 from churn.script import InputError
 from monitoring.check.findings import Reason, Report
@@ -21,7 +22,7 @@ def snapshot_now(end: datetime | None = None) -> Snapshot:
     knobs = replace(read_knobs("monitoring.snapshot", SnapshotKnobs), end=end or "now")
     release = champion()
     with open_log() as connection:
-        return snapshot(connection, release, datetime.now(UTC), knobs)
+        return snapshot(connection, release, datetime.now(UTC), knobs, read_lasts())
 
 
 def nothing_to_see(error: Exception) -> Report:

@@ -15,7 +15,7 @@ from churn.calibration import log_likelihood, logit
 from churn.intervals import Interval, Measure, Z, bootstrap, intervals
 from churn.profit import Profit
 from churn.scores import Scored, Weights
-from monitoring.check.estimate import Calibration, Expected, calibrate, calibration_error
+from monitoring.check.estimate import Calibration, Expected, calibrate, calibration_error, design_effect
 from monitoring.check.findings import Concept, Realised
 from monitoring.check.knobs import Limits
 
@@ -33,18 +33,19 @@ def selection(p: np.ndarray, is_known: np.ndarray) -> float:
 
 
 def realised(labelled: pd.DataFrame, calibration: Calibration, profit: Profit, b: int, seed: int) -> Realised:
-    """Scores of customers with outcomes (p, flagged, churned; both outcomes occur) and their gaps to the estimates.
+    """Scores of customers with outcomes (p, flagged, churned, weight; both outcomes occur), and gaps to the estimates.
 
     The intervals of the gaps come from the same resamples of both sides.
     """
-    p, flagged, churned = (labelled[name].to_numpy("float64") for name in ("p", "flagged", "churned"))
+    p, flagged, churned, weight = (labelled[name].to_numpy("float64") for name in ("p", "flagged", "churned", "weight"))
     q = calibration(p)
 
     def measure_of(rows: np.ndarray) -> Measure:
         scored = Scored(churned[rows], p[rows], profit.of(churned[rows], flagged[rows]))
-        expected, promised = Expected(p[rows], flagged[rows], profit), q[rows]
+        expected, promised, once = Expected(p[rows], flagged[rows], profit), q[rows], weight[rows]
 
-        def measure(w: Weights) -> dict[str, np.ndarray]:
+        def measure(drawn: Weights) -> dict[str, np.ndarray]:
+            w = drawn * once
             measured, estimated = scored.measures(w), expected.scores(promised, w)
             gaps = {f"{key}_gap": measured[key] - estimated[key] for key in REALISED}
             return {key: measured[key] for key in REALISED} | gaps
@@ -52,10 +53,10 @@ def realised(labelled: pd.DataFrame, calibration: Calibration, profit: Profit, b
         return measure
 
     drawn = bootstrap(measure_of, len(p), b, [seed, 3])
-    off = calibration_error(p, flagged, calibration, profit, b, seed)
+    off = calibration_error(p, flagged, weight, calibration, profit, b, seed)
     for key in REALISED:
         drawn[f"{key}_gap"][1:] -= off[key]
-    parts: dict[str, Any] = intervals(drawn) | recalibration(churned, q)._asdict()
+    parts: dict[str, Any] = intervals(drawn) | recalibration(churned, q, weight)._asdict()
     return Realised(labelled=len(p), **parts)
 
 
@@ -68,22 +69,25 @@ class Recalibration(NamedTuple):
     p_calibrated: float
 
 
-def recalibration(churned: np.ndarray, q: np.ndarray) -> Recalibration:
-    """The curve for probabilities q (n,) of customers with outcomes churned (n,).
+def recalibration(churned: np.ndarray, q: np.ndarray, weights: np.ndarray) -> Recalibration:
+    """The curve for probabilities q (n,) of customers with outcomes churned (n,), who count `weights` (n,) times.
 
     miscalibration: by how much it would move q on average (the integrated calibration index: Austin, Steyerberg 2019,
     Statistics in Medicine 38, 4051-4065, here by a logistic curve). p_calibrated: of the likelihood-ratio test that
-    the slope is 1 and the intercept 0 (Cox 1958, Biometrika 45, 562-565), two degrees of freedom.
+    the slope is 1 and the intercept 0 (Cox 1958, Biometrika 45, 562-565), two degrees of freedom; the ratio is divided
+    by the design effect of unequal weights.
     """
-    curve = calibrate(churned, q)
+    curve = calibrate(churned, q, weights)
     x = logit(q)
-    gained = log_likelihood(churned, curve.slope * x + curve.intercept) - log_likelihood(churned, x)
+    best, now = (log_likelihood(churned, odds, weights) for odds in (curve.slope * x + curve.intercept, x))
+    gained = (best - now) / design_effect(x, q, weights)
     errors = Z * np.sqrt(np.diag(curve.covariance))
     slope, intercept = (
         Interval(value, float(value - error), float(value + error))
         for value, error in zip((curve.slope, curve.intercept), errors, strict=True)
     )
-    return Recalibration(slope, intercept, float(np.abs(curve(q) - q).mean()), float(chi2.sf(max(0.0, 2 * gained), 2)))
+    moved = float(np.average(np.abs(curve(q) - q), weights=weights))
+    return Recalibration(slope, intercept, moved, float(chi2.sf(max(0.0, 2 * gained), 2)))
 
 
 def concept_drift(scores: Realised, limits: Limits) -> Concept:

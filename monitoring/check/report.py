@@ -11,6 +11,7 @@ import pandas as pd
 
 from churn.intervals import intervals
 from churn.model_inputs import model_inputs
+from churn.offers import MAX_UNCOVERED, effective
 from churn.page import TEMPLATES, render
 from churn.params import read_knobs
 from churn.profit import Profit
@@ -25,6 +26,7 @@ from monitoring.check.page import as_html
 from monitoring.check.realised import concept_drift, realised, selection
 from monitoring.check.snapshot_files import Snapshot, read_snapshot
 from monitoring.check.verdict import reasons_of, worst
+from monitoring.counting import counting, not_covered
 
 log = logging.getLogger("monitoring.report")
 
@@ -40,7 +42,7 @@ def report(snapshot: Snapshot, profit: Profit, limits: Limits) -> tuple[Report, 
 
     cohort, scored, concept = cohort_of(snapshot.cohort, limits), None, None
     if not cohort.problem:
-        scored = realised(snapshot.cohort.dropna(), curve, profit, b, seed)
+        scored = realised(counting(snapshot.cohort), curve, profit, b, seed)
         concept = concept_drift(scored, limits)
 
     moved, flaws, estimated, charts = None, None, None, ""
@@ -94,10 +96,12 @@ def drift_of(snapshot: Snapshot, inputs: pd.DataFrame, limits: Limits) -> tuple[
 def cohort_of(customers: pd.DataFrame, limits: Limits) -> Cohort:
     """How many customers have an outcome, and why they can't stand for the others, where they can't."""
     is_known = customers["churned"].notna().to_numpy()
-    n, labelled = len(customers), int(is_known.sum())
+    known, counted = customers[is_known], counting(customers)
+    n, labelled, effect = len(customers), len(known), effective(counted["weight"].to_numpy())
     share = labelled / n if n else math.nan
     off = selection(customers["p"].to_numpy(), is_known)
-    rarer = min(customers["churned"].sum(), labelled - customers["churned"].sum())
+    missed = not_covered(customers)
+    rarer = min(counted["churned"].sum(), len(counted) - counted["churned"].sum())
     problem = text = ""
     if labelled < limits.min_labelled:
         problem, text = "too_few_outcomes", f"{labelled} outcomes are known; at least {limits.min_labelled} are needed"
@@ -105,9 +109,28 @@ def cohort_of(customers: pd.DataFrame, limits: Limits) -> Cohort:
         problem = "selected_outcomes"
         text = f"outcomes are known of {share:.0%} of the cohort; the probabilities of these customers are {off:+.2f}"
         text += " standard deviations off, so they can't stand for the others"
+    elif missed > MAX_UNCOVERED:
+        problem = "offers_without_control"
+        text = f"offers went to {missed:.0%} of the customers with an outcome, and nobody like them was held back"
+        text += ": what they would have done without an offer is not known"
+    elif effect < limits.min_labelled:
+        problem = "too_few_outcomes"
+        text = f"{len(counted)} outcomes are those of customers without an offer, and tell as much as {effect:.0f}"
+        text += f"; at least {limits.min_labelled} are needed: hold more customers back"
     elif rarer < MIN_OF_EACH_OUTCOME:
         problem, text = "one_outcome", f"all outcomes but {int(rarer)} are the same"
-    return Cohort(customers=n, labelled=labelled, known=share, off=off, problem=problem, words=text)
+    offered = int(known["offered"].sum())
+    return Cohort(
+        customers=n,
+        labelled=labelled,
+        known=share,
+        off=off,
+        offered=offered,
+        control=int((known["spared"] < 1).sum()) - offered,
+        effective=effect,
+        problem=problem,
+        words=text,
+    )
 
 
 def main(

@@ -45,7 +45,7 @@ def snapshot_of(out: Path) -> Snapshot:
     return Snapshot(
         Window(model_version=release.version, start=at, end=at, cohort_start=at, cohort_end=at),
         pd.DataFrame({"p": p, "flagged": flagged}),
-        pd.DataFrame({"p": [], "flagged": [], "churned": []}, dtype="float64"),
+        pd.DataFrame(columns=["p", "flagged", "churned", "offered", "spared"], dtype="float64"),
         pd.DataFrame({PREDICTION: p}),
         pd.read_parquet(release.folder / REFERENCE),
         release.card,

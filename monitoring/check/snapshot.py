@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Connection, case, func, select
 
+from churn.campaigns import read_lasts
 from churn.customers import frame_of
 from churn.params import read_knobs
 from churn.release import REFERENCE, Release, open_release
@@ -21,8 +22,7 @@ from churn.script import run
 from monitoring.check.findings import Window
 from monitoring.check.knobs import SnapshotKnobs
 from monitoring.check.snapshot_files import Snapshot, write_snapshot
-from monitoring.frames import ARMS, between, flagged, open_log, read_frame, read_sent
-from serve.log.outcomes import with_outcomes
+from monitoring.frames import ARMS, between, flagged, open_log, read_outcomes, read_sent
 from serve.log.tables import predictions
 from serve.releases.store import Store
 from serve.settings import read_settings
@@ -50,12 +50,17 @@ def window_of(version: str, now: datetime, knobs: SnapshotKnobs) -> Window:
 
 
 def read_customers(
-    connection: Connection, version: str | None, start: datetime, end: datetime, known_by: datetime
+    connection: Connection,
+    version: str | None,
+    start: datetime,
+    end: datetime,
+    known_by: datetime,
+    lasts: timedelta,
 ) -> pd.DataFrame:
     """The first answer of that release, or of any, to each customer in [start, end), in the order of ids.
 
-    id, p, flagged (0 or 1), churned (as observed before `known_by`; NaN where it was not). A customer who is scored
-    every day counts once; a prediction without a customer_id stands for a customer.
+    id, p, flagged (0 or 1), churned (as observed before `known_by`; NaN where it was not), offered and spared. A
+    customer who is scored every day counts once; a prediction without a customer_id stands for a customer.
     """
     c = predictions.c
     ours = between(start, end) & c.arm.in_(ARMS)
@@ -69,8 +74,7 @@ def read_customers(
         .join(firsts, firsts.c.id == c.id)
         .cte("customers")
     )
-    statement = with_outcomes(rows, rows.c.id, rows.c.p, rows.c.flagged, before=known_by)
-    return read_frame(connection, statement).drop(columns="observed_at")
+    return read_outcomes(connection, rows, ("p", "flagged"), lasts, start, known_by).drop(columns="observed_at")
 
 
 def read_sample(connection: Connection, schema: Schema, answers: pd.DataFrame, sample: int, seed: int) -> pd.DataFrame:
@@ -82,14 +86,16 @@ def read_sample(connection: Connection, schema: Schema, answers: pd.DataFrame, s
     return customers.assign(churn_probability=answers["p"].to_numpy()[chosen])
 
 
-def snapshot(connection: Connection, release: Release, now: datetime, knobs: SnapshotKnobs) -> Snapshot:
+def snapshot(
+    connection: Connection, release: Release, now: datetime, knobs: SnapshotKnobs, lasts: timedelta
+) -> Snapshot:
     window = window_of(release.version, now, knobs)
-    answers = read_customers(connection, release.version, window.start, window.end, window.end)
-    cohort = read_customers(connection, release.version, window.cohort_start, window.cohort_end, window.end)
+    ends = (window.start, window.end), (window.cohort_start, window.cohort_end)
+    answers, cohort = (read_customers(connection, release.version, *end, window.end, lasts) for end in ends)
     sample = read_sample(connection, release.schema, answers, knobs.sample, knobs.seed)
     return Snapshot(
         window,
-        answers.drop(columns=["id", "churned"]),
+        answers[["p", "flagged"]],
         cohort.drop(columns="id"),
         sample,
         pd.read_parquet(release.folder / REFERENCE),
@@ -106,7 +112,7 @@ def main(folder: Path = Path("monitoring/data")) -> None:
     knobs = read_knobs("monitoring.snapshot", SnapshotKnobs)
     release = champion()
     with open_log() as connection:
-        taken = snapshot(connection, release, datetime.now(UTC), knobs)
+        taken = snapshot(connection, release, datetime.now(UTC), knobs, read_lasts())
     write_snapshot(taken, release.folder, folder)
     window, n, labelled = taken.window, len(taken.cohort), taken.cohort["churned"].notna().sum()
     log.info("read the answers of %s from %s to %s", release.version, window.start.isoformat(), window.end.isoformat())

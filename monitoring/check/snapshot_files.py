@@ -28,7 +28,7 @@ class Snapshot(NamedTuple):
 
     window: Window
     answers: pd.DataFrame  # of the window: p, flagged (0 or 1)
-    cohort: pd.DataFrame  # of one old enough for outcomes: p, flagged, churned (NaN where not known)
+    cohort: pd.DataFrame  # of one old enough for outcomes: p, flagged, churned (NaN where not known), offered, spared
     sample: pd.DataFrame  # of the window's: the schema's columns as they were sent, churn_probability
     reference: pd.DataFrame  # the champion's
     card: dict[str, Any]

@@ -77,6 +77,8 @@ def of_outcomes(findings: Findings, limits: Limits) -> Iterator[Reason]:
     if scores is None or concept is None:
         if cohort.problem == "selected_outcomes":
             yield Reason(id=cohort.problem, level="warn", words=cohort.words)
+        if cohort.problem == "offers_without_control":
+            yield Reason(id=cohort.problem, level="unknown", words=cohort.words)
         return
     reference, auc = findings.reference.roc_auc, scores.roc_auc
     if is_below(auc, reference - limits.auc_loss):

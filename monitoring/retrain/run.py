@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from churn.campaigns import read_lasts
 from churn.params import read_knobs, read_section
 from churn.read_table import read_table
 from churn.release import open_release
@@ -77,7 +78,8 @@ def production(reason: Reason, schema: Schema, now: datetime, knobs: Policy) -> 
     with open_log() as connection:
         found = read_production(
             connection, schema, now, days=knobs.days, slice_days=window.days, delay=window.delay,
-            most=knobs.customers, min_known=limits.min_known, since=reason.since, learned=reason.learned,
+            most=knobs.customers, min_known=limits.min_known, lasts=read_lasts(), since=reason.since,
+            learned=reason.learned,
         )  # fmt: skip
     if found.new < knobs.min_labels:
         since = f" since {reason.since:%Y-%m-%d}" if reason.since else ""

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Connection
 
+from churn.offers import MAX_UNCOVERED
 from churn.schema import Schema, as_text
 from churn.table import as_texts as as_cells
 from churn.table import cell_of, typed
 from monitoring.check.realised import selection
 from monitoring.check.snapshot import read_customers
+from monitoring.counting import counting, not_covered
 from monitoring.frames import read_sent
 from serve.log.tables import time_of_id
 
@@ -31,7 +33,7 @@ class Production(NamedTuple):
 
 def read_production(
     connection: Connection, schema: Schema, now: datetime, *,
-    days: float, slice_days: float, delay: float, most: int, min_known: float,
+    days: float, slice_days: float, delay: float, most: int, min_known: float, lasts: timedelta,
     since: datetime | None, learned: datetime | None,
 ) -> Production:  # fmt: skip
     """Customers answered in the last `days`, or from `since` on, and at least `delay` days ago.
@@ -45,9 +47,16 @@ def read_production(
     found, seen, left = [as_texts(connection, schema, pd.DataFrame())], set[str](), most
     everybody: list[pd.DataFrame] = []
     for start, end in slices(begin, until, timedelta(days=slice_days)):
-        asked = read_customers(connection, None, start, end, end + timedelta(days=delay))
-        answers = asked.dropna(subset=["churned"])
-        if answers.empty or len(answers) < min_known * len(asked):
+        asked = read_customers(connection, None, start, end, end + timedelta(days=delay), lasts)
+        known, answers = int(asked["churned"].count()), counting(asked)
+        if answers.empty or known < min_known * len(asked):
+            continue
+        missed = not_covered(asked)
+        if missed > MAX_UNCOVERED:
+            words = (
+                "offers went to %.0f %% of the customers from %s to %s, and nobody like them was held back: left out"
+            )
+            log.warning(words, 100 * missed, start, end)
             continue
         everybody.append(asked)
         texts = acceptable(as_texts(connection, schema, answers[::-1][:left]), schema)

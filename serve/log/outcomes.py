@@ -11,9 +11,10 @@ belongs to, the customer as it was nearest to the outcome.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from sqlalchemy import (
     CTE,
     ColumnElement,
@@ -29,6 +30,8 @@ from sqlalchemy import (
     union,
 )
 
+from churn.offers import uncovered
+from serve.log.contacts import offers, read_contacts
 from serve.log.tables import IS_ANSWER, NAMES, first_id, outcomes, predictions
 
 MAX_CUSTOMERS = 20_000  # of the gate, the newest
@@ -67,10 +70,17 @@ def _later(customer: FromClause, request: FromClause, times: Sequence[str]) -> l
     return [churned.label("churned"), *(case((is_request, b[name]), else_=a[name]).label(name) for name in times)]
 
 
-def labelled(
-    engine: Engine, since: datetime, answered: datetime | None = None
-) -> tuple[list[dict[str, Any]], list[bool]]:
-    """The newest customers whose outcome came in after `since`, as they were answered, and whether they churned.
+class Labelled(NamedTuple):
+    """Customers as they were answered, and what became of them."""
+
+    customers: list[dict[str, Any]]
+    churned: list[bool]
+    weights: np.ndarray  # (n,) how often each counts
+    uncovered: float  # share of them whom offers reached, and nobody stands for
+
+
+def labelled(engine: Engine, since: datetime, lasts: timedelta, answered: datetime | None = None) -> Labelled:
+    """The newest customers whose outcome came in after `since`; offers have an effect for `lasts`.
 
     With `answered`, only answers from then on. Each customer counts once, with the outcome received last and the last
     answer that it belongs to; an answer without a customer_id is a customer of its own.
@@ -82,8 +92,9 @@ def labelled(
         .where(IS_ANSWER, o.received_at > since, *([p.id >= first_id(answered)] if answered else []))
         for name in NAMES
     ]
-    answers = select(p.id, p.at, p.customer_id, p.request_id, p.features).where(p.id.in_(union(*news))).cte("answers")
-    columns = [answers.c[name] for name in ("id", "customer_id", "features")]
+    wanted = p.id, p.at, p.customer_id, p.request_id, p.features, p.churn_probability
+    answers = select(*wanted).where(p.id.in_(union(*news))).cte("answers")
+    columns = [answers.c[name] for name in ("id", "customer_id", "features", "churn_probability")]
     statement = with_outcomes(answers, *columns, times=["observed_at", "received_at"])
     last: dict[str, Any] = {}
     with engine.connect() as connection:
@@ -91,9 +102,19 @@ def labelled(
             unit = row.customer_id or row.id
             if unit not in last or _word(row) >= _word(last[unit]):
                 last[unit] = row
+        reached = read_contacts(connection, answers)
     news_alone = (row for row in last.values() if row.received_at > since)
     newest = sorted(news_alone, key=lambda row: str(row.id))[-MAX_CUSTOMERS:]
-    return [row.features for row in newest], [bool(row.churned) for row in newest]
+    observed = np.array([row.observed_at.replace(tzinfo=None) for row in newest], dtype="datetime64[us]")
+    found = offers([row.id for row in newest], observed, reached, lasts)
+    missed = uncovered(np.array([row.churn_probability for row in newest]), found.offered, found.spared)
+    counted = [(row, weight) for row, weight in zip(newest, found.weights.tolist(), strict=True) if weight]
+    return Labelled(
+        [row.features for row, _ in counted],
+        [bool(row.churned) for row, _ in counted],
+        np.array([weight for _, weight in counted]),
+        missed,
+    )
 
 
 def _word(row: Any) -> tuple[datetime, datetime]:

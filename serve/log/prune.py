@@ -25,7 +25,7 @@ def prune(engine: Engine, before: datetime) -> dict[str, int]:
         contacts: contacts.c.received_at < before,
         checks: checks.c.at < before,
     }
-    for table in [table for table in is_old if has_table(engine, table)]:
+    for table in [table for table in is_old if table in (predictions, outcomes) or has_table(engine, table)]:
         keys = list(table.primary_key)
         old = select(*keys).where(is_old[table]).limit(STEP_ROWS)
         removed[table.name] = 0

@@ -17,14 +17,16 @@ from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import TypedDict
 
+from churn.campaigns import read_lasts
 from churn.features import add_features
+from churn.offers import MAX_UNCOVERED, effective
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.scorer import Scorer
 from churn.scores import LOSSES, ResampledScores, Weights, enough_to_score, resamples, total
 from churn.script import InputError, rounded
 from serve.log.database import connect, first_line
-from serve.log.outcomes import labelled
+from serve.log.outcomes import Labelled, labelled
 from serve.releases.ledger import addition, learned_until, time_of
 from serve.releases.store import Store
 
@@ -47,6 +49,7 @@ class Table(NamedTuple):
 
     columns: Mapping[str, np.ndarray]  # as Scorer.columns gives them, (n,) each
     churned: np.ndarray  # (n,) in {0, 1}
+    weights: np.ndarray  # (n,) how often each counts
 
 
 class Side:
@@ -57,9 +60,11 @@ class Side:
         threshold = scorer.release.card["threshold"]["value"]
         self.earned = profit.of(table.churned, p >= threshold, profit.worth(table.columns, len(p)))
         self.weighted, self.churned, self.p = ResampledScores(table.churned, p), table.churned, p
+        self.weights = table.weights
 
     def measures(self, w: Weights) -> dict[str, np.ndarray]:
         """(b,) each; the keys of Margins."""
+        w = w * self.weights
         ranking = self.weighted.ranking(w)
         return {
             **{name: ranking[name] for name in ("roc_auc", "average_precision", "brier")},
@@ -96,7 +101,7 @@ def judge(
     for name, table in tables.items():
         n, churners = len(table.churned), int(table.churned.sum())
         looked_at[name] = n
-        if not enough_to_score(table.churned) or (name != "test" and n < min_outcomes):
+        if not enough_to_score(table.churned) or (name != "test" and effective(table.weights) < min_outcomes):
             if name == "test":
                 reasons.append(f"test: {n} customers, {churners} of them churned, are too few to compare on")
             continue
@@ -162,9 +167,12 @@ def worse_slices(
     told = {name: inside for name, inside in groups.items() if enough_to_score(champion.churned[inside])}
     for name, inside in told.items():
         before, after, n = champion.within(inside), candidate.within(inside), int(inside.sum())
+        once = champion.weights[inside]
 
-        def gap(w: Weights, before: ResampledScores = before, after: ResampledScores = after) -> np.ndarray:
-            return after.ranking(w)["roc_auc"] - before.ranking(w)["roc_auc"]
+        def gap(
+            w: Weights, before: ResampledScores = before, after: ResampledScores = after, once: np.ndarray = once
+        ) -> np.ndarray:
+            return after.ranking(w * once)["roc_auc"] - before.ranking(w * once)["roc_auc"]
 
         difference = float(gap(np.ones((1, n)))[0])
         if difference >= -margin:
@@ -191,15 +199,27 @@ def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
     knobs = read_params("gate", judge)
     held_out = candidate.release.holdout()
     tables = {
-        "test": ([line["customer"] for line in held_out], [line["churned"] for line in held_out]),
+        "test": Labelled(
+            [line["customer"] for line in held_out],
+            [line["churned"] for line in held_out],
+            np.ones(len(held_out)),
+            0.0,
+        ),
         "production": from_production(log_url, *added(store, version)),
     }
     ready = {
-        name: Table(candidate.columns(customers), np.array(churned, dtype="int64"))
-        for name, (customers, churned) in tables.items()
+        name: Table(candidate.columns(of.customers), np.array(of.churned, dtype="int64"), of.weights)
+        for name, of in tables.items()
+        if of.uncovered <= MAX_UNCOVERED
     }
-    slices = read_section("evaluate")["slices"]
-    return judge(Scorer.open(store.bundle(champion)), candidate, ready, read_knobs("profit", Profit), slices, **knobs)
+    slices, profit = read_section("evaluate")["slices"], read_knobs("profit", Profit)
+    found = judge(Scorer.open(store.bundle(champion)), candidate, ready, profit, slices, **knobs)
+    left_out = {
+        name: f"offers went to {of.uncovered:.0%} of these customers, and nobody like them was held back"
+        for name, of in tables.items()
+        if name not in ready
+    }
+    return found | ({"not_compared": left_out} if left_out else {})
 
 
 def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, Any]:
@@ -223,12 +243,12 @@ def added(store: Store, version: str) -> tuple[datetime, datetime | None]:
     raise InputError(f"the ledger does not know when {version} came, as its adding was cut short; add it again")
 
 
-def from_production(log_url: str, since: datetime, learned: datetime | None) -> tuple[list[dict[str, Any]], list[bool]]:
+def from_production(log_url: str, since: datetime, learned: datetime | None) -> Labelled:
     engine = connect(log_url)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
-        return [], []  # there is no answer yet
+        return Labelled([], [], np.ones(0), 0.0)  # there is no answer yet
     try:
-        return labelled(engine, since, learned)
+        return labelled(engine, since, read_lasts(), learned)
     except SQLAlchemyError as error:
         raise InputError(f"the log's outcomes can't be read: {first_line(error)}; --force promotes unseen") from None
     finally:

@@ -25,6 +25,7 @@ DOCUMENTED = {
     "reason": "1 for each reason that the last check gives",
     "customers": "Customers in the window that was checked",
     "labelled_customers": "Customers of the cohort whose outcome is known",
+    "offered_customers": "Those of them whose outcome an offer reached, so that it does not count",
     "drift_share": "Share of the inputs that drifted",
     "drift_distance": "Distance of an input from the training's: in standard deviations, or Jensen and Shannon's",
     "drift_threshold": "Distance from which on an input has drifted",
@@ -78,6 +79,7 @@ def samples(check: Check) -> Iterator[Sample]:
         yield "reason", {"reason": id_, "level": level}, (id_, level) in raised
     yield "customers", {}, report["customers"]
     yield "labelled_customers", {}, _part(report, "cohort").get("labelled")
+    yield "offered_customers", {}, _part(report, "cohort").get("offered")
     drift = _part(report, "drift")
     for column, moved in _part(drift, "features").items():
         yield "drift_distance", {"column": column}, moved["distance"]

@@ -44,7 +44,7 @@ def engine(tmp_path: Path) -> Engine:
 
 def read(engine: Engine) -> tuple[int, int, pd.DataFrame]:
     with engine.connect() as connection:
-        return read_pairs(connection, TRIAL)
+        return read_pairs(connection, TRIAL, timedelta(days=90))
 
 
 def made(engine: Engine) -> Report:

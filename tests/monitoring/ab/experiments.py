@@ -1,5 +1,7 @@
 """Experiments in a log: customers of two arms, and what became of them."""
 
+from datetime import timedelta
+
 import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
@@ -13,7 +15,7 @@ EXPERIMENT = Experiment("old", "new", 0.5, START)
 
 def read(engine: Engine, experiment: Experiment = EXPERIMENT) -> pd.DataFrame:
     with engine.connect() as connection:
-        return read_customers(connection, experiment)
+        return read_customers(connection, experiment, timedelta(days=90))
 
 
 def fill_experiment(engine: Engine, n: int, noise: tuple[float, float], share: float = 0.5, days: int = 30) -> None:

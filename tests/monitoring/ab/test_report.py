@@ -81,6 +81,7 @@ def frame(n: tuple[int, int], labelled: tuple[int, int], switched: int = 0) -> p
         churned = np.where(np.arange(size) < known, rng.random(size) < p, np.nan)
         days = pd.Series(pd.Timestamp(START), index=range(size)).where(np.arange(size) < known)
         part = {"challenger": float(challenger), "switched": 0.0, "p": p, "flagged": (p > 0.4) * 1.0}
+        part |= {"offered": 0.0, "spared": 1.0}
         parts.append(pd.DataFrame(part | {"churned": churned, "observed_at": days}))
     parts[0].loc[: switched - 1, "switched"] = 1.0
     return pd.concat(parts, ignore_index=True)

@@ -127,7 +127,7 @@ def same(a: Looks, b: Looks) -> bool:
 @given(st.lists(st.tuples(st.floats(-100, 100), st.integers(0, 4)), max_size=30))
 def test_running_moments_are_those_of_all_that_is_known_by_then(rows: list[tuple[float, int]]) -> None:
     values, look = np.array([v for v, _ in rows]), np.array([i for _, i in rows], dtype="int64")
-    running = running_moments(values, look, 5)
+    running = running_moments(values, np.ones(len(values)), look, 5)
     for i in range(5):
         known = values[look <= i]
         assert running.n[i] == len(known)

@@ -21,7 +21,7 @@ CURVE = calibrate(*[values.astype("float64") for values in customers(5_000, seed
 
 
 def frame(p: np.ndarray, churned: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({"p": p, "flagged": (p >= 0.33) * 1.0, "churned": churned * 1.0})
+    return pd.DataFrame({"p": p, "flagged": (p >= 0.33) * 1.0, "churned": churned * 1.0, "weight": 1.0})
 
 
 def scored(p: np.ndarray, churned: np.ndarray, resamples: int = 200) -> Realised:
@@ -60,13 +60,13 @@ def test_rates_that_no_longer_hold_are_found_though_the_order_does() -> None:
 @pytest.mark.slow
 def test_a_million_customers_cry_no_wolf_over_a_trifle() -> None:
     p, churned = customers(400_000, seed=4)
-    curve = recalibration(churned * 1.0, stretch(p, 1.0, 0.1))
+    curve = recalibration(churned * 1.0, stretch(p, 1.0, 0.1), np.ones(len(p)))
     assert curve.p_calibrated < 1e-6 and curve.miscalibration < 0.03
 
 
 @pytest.mark.slow
 def test_the_calibration_test_rejects_the_calibrated_as_seldom_as_it_says() -> None:
-    p_values = [recalibration(churned * 1.0, p).p_calibrated for p, churned in map(sample, range(300))]
+    p_values = [recalibration(churned * 1.0, p, np.ones(len(p))).p_calibrated for p, churned in map(sample, range(300))]
     assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.09
 
 

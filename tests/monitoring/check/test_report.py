@@ -51,7 +51,9 @@ def taken(current: pd.DataFrame, cohort: pd.DataFrame | None = None, sign: float
     return Snapshot(
         Window(model_version="old", start=DAY, end=DAY, cohort_start=DAY, cohort_end=DAY),
         answers["now"],
-        answers["cohort"].assign(churned=(rng.random(len(cohort)) < chance(cohort, sign)) * 1.0),
+        answers["cohort"].assign(
+            churned=(rng.random(len(cohort)) < chance(cohort, sign)) * 1.0, offered=0.0, spared=1.0
+        ),
         current.assign(churn_probability=p["now"]),
         known.assign(churned=(rng.random(len(known)) < p["known"]) * 1, churn_probability=p["known"]),
         CARD,

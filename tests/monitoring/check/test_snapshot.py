@@ -19,6 +19,7 @@ from tests.conftest import ROOT
 from tests.factories import START, empty_log, fill, outcome, prediction
 
 DAY = 24.0
+LASTS = timedelta(days=90)
 KNOBS = SnapshotKnobs(end=START + timedelta(days=60), days=30, delay=30, sample=100, seed=1)
 
 
@@ -39,12 +40,12 @@ def release(tmp_path: Path) -> Release:
 def read(engine: Engine, days: tuple[float, float] = (0, 30), known_by: float = 60) -> pd.DataFrame:
     start, end, last = (START + timedelta(days=day) for day in (*days, known_by))
     with engine.connect() as connection:
-        return read_customers(connection, "old", start, end, last)
+        return read_customers(connection, "old", start, end, last, LASTS)
 
 
 def take(engine: Engine, release: Release, **knobs: Any) -> Snapshot:
     with engine.connect() as connection:
-        return snapshot(connection, release, datetime(2030, 1, 1, tzinfo=UTC), replace(KNOBS, **knobs))
+        return snapshot(connection, release, datetime(2030, 1, 1, tzinfo=UTC), replace(KNOBS, **knobs), LASTS)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,9 @@ WORST = Findings(
     estimated=Estimated(**SCORES, trusted=False),
     realised=Realised(**REALISED, labelled=500, slope=LOW, intercept=LOW, miscalibration=0.4, p_calibrated=0.0),
     concept=Concept(found=True, ranks_worse=True, rates_off=True, p=0.0, alpha=0.01),
-    cohort=Cohort(customers=1_000, labelled=500, known=0.5, off=0.0, problem="", words=""),
+    cohort=Cohort(
+        customers=1_000, labelled=500, known=0.5, off=0.0, offered=0, control=0, effective=500.0, problem="", words=""
+    ),
 )
 
 
@@ -62,12 +64,13 @@ def part(name: str, **changes: Any) -> Findings:
 
 
 def test_every_reason_is_given_somewhere_and_no_other() -> None:
-    selected = part("cohort", problem="selected_outcomes")
+    selected, offered = (part("cohort", problem=f"{name}") for name in ("selected_outcomes", "offers_without_control"))
     worlds = [
         WORST,
         part("drift", share=0.1, prediction=0.0),
         part("concept", found=False),
         replace(selected, drift=None, quality=None, estimated=None, realised=None, concept=None),
+        replace(offered, realised=None, concept=None),
     ]
     given = {(reason.id, reason.level) for world in worlds for reason in reasons_of(world, LIMITS)}
     assert given == {(id_, level) for id_, levels in REASONS.items() for level in levels}

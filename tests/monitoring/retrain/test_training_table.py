@@ -38,7 +38,15 @@ def asked(day: float, customer: str | None, arm: str = "champion", **more: Any) 
 
 def read(engine: Engine, schema: Schema = SCHEMA, **knobs: Any) -> Production:
     """At day 120: answers of day 0 to 90 count, in slices of 30 days."""
-    asked = {"days": 90, "slice_days": 30, "delay": 30, "most": 1000, "min_known": 0.5, "since": None}
+    asked = {
+        "days": 90,
+        "slice_days": 30,
+        "delay": 30,
+        "most": 1000,
+        "min_known": 0.5,
+        "since": None,
+        "lasts": timedelta(days=90),
+    }
     with engine.connect() as connection:
         return read_production(connection, schema, START + timedelta(days=120), **{"learned": None} | asked | knobs)
 

@@ -63,7 +63,7 @@ def test_what_is_no_number_is_null(engine: Engine) -> None:
 def test_a_log_from_before_there_were_checks_takes_one(engine: Engine) -> None:
     checks.drop(engine)
     assert kept(engine) == []
-    assert prune(engine, AT) == {"predictions": 0, "outcomes": 0}
+    assert prune(engine, AT) == {"predictions": 0, "outcomes": 0, "contacts": 0}
     with engine.connect() as connection:
         record(connection, AT, report())
     assert [check.at for check in kept(engine)] == [AT]

@@ -303,7 +303,7 @@ def test_the_past_is_removed_and_nothing_else(log: PredictionLog, monkeypatch: p
         connection.execute(insert(outcomes), [past | {"received_at": NOW - timedelta(days=1)}])
         report = {"model_version": "v", "verdict": "healthy", "found": {}}
         connection.execute(insert(checks), [report | {"at": NOW - timedelta(days=days)} for days in (0, 1, 2)])
-    assert prune(log.engine, NOW) == {"predictions": 25, "outcomes": 1, "checks": 2}
+    assert prune(log.engine, NOW) == {"predictions": 25, "outcomes": 1, "contacts": 0, "checks": 2}
     assert [found.request_id for found in rows(log)] == ["kept"]
     assert set(prune(log.engine, NOW).values()) == {0}
 

@@ -32,6 +32,7 @@ from tests.factories import opposite_release, other_release
 KNOBS = read_params("gate", judge, ROOT / "params.yaml")
 PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
 N = 1_000
+LASTS = timedelta(days=90)
 
 
 class Fixed:
@@ -50,7 +51,7 @@ def world(seed: int, n: int = N) -> tuple[np.ndarray, Table]:
     rng = np.random.default_rng(seed)
     p = sigmoid(rng.normal(-1.3, 1.6, n))
     town = np.where(rng.random(n) < 0.5, "town", "country").astype(object)
-    return p, Table({"home": town}, (rng.random(n) < p).astype("int64"))
+    return p, Table({"home": town}, (rng.random(n) < p).astype("int64"), np.ones(n))
 
 
 def noisy(p: np.ndarray, deviation: float, seed: int = 9) -> np.ndarray:
@@ -138,7 +139,7 @@ def test_too_few_held_out_customers_are_a_refusal() -> None:
 
 def test_few_outcomes_of_production_are_left_out() -> None:
     p, table = world(7)
-    few = Table({}, table.churned[:299])
+    few = Table({}, table.churned[:299], np.ones(299))
     sides = (cast(Scorer, Fixed(p)), cast(Scorer, Fixed(p)))
     found = judge(*sides, {"test": table, "production": few}, PROFIT, [], **KNOBS)
     assert (found["passed"], found["customers"]) == (True, {"test": N, "production": 299})
@@ -265,8 +266,8 @@ def test_a_customer_counts_once_with_the_last_outcome_and_the_last_answer_before
     with engine.begin() as connection:
         connection.execute(insert(predictions), rows)
         connection.execute(insert(outcomes), became)
-    assert labelled(engine, day[0] - timedelta(1)) == ([{"n": 2}, {"n": 4}, {"n": 5}], [True, True, False])
-    assert labelled(engine, day[1]) == ([{"n": 2}, {"n": 5}], [True, False])
+    assert labelled(engine, day[0] - timedelta(1), LASTS)[:2] == ([{"n": 2}, {"n": 4}, {"n": 5}], [True, True, False])
+    assert labelled(engine, day[1], LASTS)[:2] == ([{"n": 2}, {"n": 5}], [True, False])
 
 
 def test_a_customer_whose_requests_all_have_outcomes_counts_once_too(log_url: str) -> None:
@@ -279,7 +280,7 @@ def test_a_customer_whose_requests_all_have_outcomes_counts_once_too(log_url: st
     with engine.begin() as connection:
         connection.execute(insert(predictions), rows)
         connection.execute(insert(outcomes), became)
-    found, churned = labelled(engine, day[0])
+    found, churned, *_ = labelled(engine, day[0], LASTS)
     assert list(zip(found, churned, strict=True)) == [
         ({"": 1}, False), ({"": 2}, True), ({"a": 2}, True), ({"b": 3}, False),
     ]  # fmt: skip

@@ -36,7 +36,7 @@ FOUND: dict[str, Any] = {
     "quality": {"more_missing": 0.0, "unseen": 0.02, "outside": 0.0},
     "estimated": {"roc_auc": 0.8, "roc_auc_low": None, "roc_auc_high": 0.82, "trusted": None},
     "realised": None,
-    "cohort": {"labelled": 0},
+    "cohort": {"labelled": 0, "offered": 0},
 }
 CHECK = Check(datetime(2026, 3, 1, tzinfo=UTC), "v", "breach", FOUND)
 
@@ -147,7 +147,7 @@ def test_names_and_units_are_prometheus_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(metrics.check_collector, "check", CHECK)
     monkeypatch.setattr(metrics.check_collector, "models", ())
     families = [f for f in text_string_to_metric_families(metrics.exposition().decode()) if f.name.startswith("churn_")]
-    assert len(families) == 19 + 12
+    assert len(families) == 19 + 13
     for family in families:
         assert re.fullmatch(r"churn_[a-z]+(_[a-z]+)*", family.name)
         assert family.documentation
@@ -211,6 +211,7 @@ def test_a_check_is_told_and_what_is_not_known_is_left_out() -> None:
             **{f"verdict{{model_version=v,verdict={v}}}": v == "breach" for v in LEVELS},
             "customers{model_version=v}": 600,
             "labelled_customers{model_version=v}": 0,
+            "offered_customers{model_version=v}": 0,
             "drift_share{model_version=v}": 0.2,
             "drift_distance{column=tenure,model_version=v}": 0.3,
             "drift_threshold{column=tenure,model_version=v}": 0.1,
