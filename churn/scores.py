@@ -35,11 +35,16 @@ class ResampledScores:
         self.starts = starts_of_ties(self.p)
         self.bins = np.minimum(np.arange(len(p)) * BINS // len(p), BINS - 1)
 
-    def ranking(self, weights: Weights) -> dict[str, np.ndarray]:
-        """(b,) each: scores of the order of customers and of the probabilities themselves."""
+    def tied(self, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+        """Who churned and who stayed in each group of equal p, the highest first; (b, groups) each."""
         w = weights[:, self.order]
         positive = np.add.reduceat(w * self.churned, self.starts, axis=1)
         negative = np.add.reduceat(w * (1 - self.churned), self.starts, axis=1)
+        return positive, negative
+
+    def ranking(self, weights: Weights) -> dict[str, np.ndarray]:
+        """(b,) each: scores of the order of customers and of the probabilities themselves."""
+        w, (positive, negative) = weights[:, self.order], self.tied(weights)
         found, false = positive.cumsum(axis=1), negative.cumsum(axis=1)
         n_positive, n_negative = found[:, -1], false[:, -1]
         n = n_positive + n_negative

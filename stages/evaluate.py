@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline
 
 from churn.intervals import Measure, bootstrap, with_intervals
+from churn.maximum_profit import MAXIMA, Offer, maximum_profits
 from churn.model import assemble, load_model, load_selected
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
@@ -25,8 +26,10 @@ log = logging.getLogger("evaluate")
 # what metrics/evaluate.json shows, each with its interval; metrics/evaluation.json has all the rest too
 HEADLINES = (
     *("roc_auc", "average_precision", "brier", "log_loss", "ece", "lift_top_decile"),
-    *("accuracy", "f1", "precision", "recall", "profit_per_customer", "roc_auc_gain"),
+    *("accuracy", "f1", "precision", "recall", "profit_per_customer", *MAXIMA, "roc_auc_gain"),
 )
+# what noise adds to, and the most that each can be
+NOISY = {"ece": 1.0} | {name: 1.0 if name.endswith("_share") else np.inf for name in MAXIMA}
 FEW = 0.01  # share of the customers, and of all but the others, that an offer is hardly meant for
 SHUFFLED = 1000  # customers whose columns are shuffled, at most
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
@@ -47,6 +50,7 @@ def evaluate(
     seed: Annotated[int, Field(ge=0)],
 ) -> dict[str, float]:
     """Scores of the test customers with intervals; churned, p, p_baseline and worth (n,), the training's base_rate."""
+    offer = Offer.of(profit, float(worth.mean()))
 
     def measure_of(rows: np.ndarray) -> Measure:
         y, flagged = churned[rows], p[rows] >= threshold
@@ -75,6 +79,7 @@ def evaluate(
                 f"roc_auc_{baseline}": baseline_auc,
                 "roc_auc_gain": ranking["roc_auc"] - baseline_auc,
                 **policies,
+                **maximum_profits(*model.tied(w), offer),
                 "profit_gain": policies["profit_per_customer"] - best_blunt,
             }
 
@@ -82,9 +87,9 @@ def evaluate(
 
     drawn = bootstrap(measure_of, len(p), resamples, seed)
     result = with_intervals(drawn)
-    # noise adds to it and a resample is noisier than its sample: the draws' spread counts, not their place
-    ece, spread = result["ece"], float(drawn["ece"][1:].std())
-    result |= {"ece_low": max(0.0, ece - 1.96 * spread), "ece_high": ece + 1.96 * spread}
+    for key, most in NOISY.items():  # a resample is noisier than its sample: the draws' spread counts, not their place
+        value, reach = result[key], 1.96 * float(drawn[key][1:].std())
+        result |= {f"{key}_low": max(0.0, value - reach), f"{key}_high": min(most, value + reach)}
     return {"threshold": threshold, **result}
 
 

@@ -41,6 +41,7 @@ def evaluated(churned: np.ndarray, p: np.ndarray, threshold: float = 0.4, b: int
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     truth = evaluated(*drawn(200_000, seed=0), b=1)
     keys = ("roc_auc", "average_precision", "brier", "log_loss", "f1", "precision", "recall", "profit_per_customer")
+    keys += ("maximum_profit", "maximum_profit_share", "empc", "empc_share")
     found = [evaluated(*drawn(300, seed), b=100, seed=seed) for seed in range(1, 81)]
     held = {key: np.mean([f[f"{key}_low"] <= truth[key] <= f[f"{key}_high"] for f in found]) for key in keys}
     assert {key: share for key, share in held.items() if not 0.86 <= share <= 1} == {}
