@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from churn.schema import Schema
+from demo.offers import churned_if_offered, leaving_if_offered
 from demo.story import Side
 from demo.world import World, month, sent
 from stages.simulate import leaving
@@ -19,6 +20,8 @@ class Crowd:
     customers: list[dict[str, Any]]  # as they are sent
     chance: np.ndarray
     churned: np.ndarray
+    chance_if_offered: np.ndarray
+    churned_if_offered: np.ndarray
     answered: list[dict[str, Any]]
 
     @classmethod
@@ -28,7 +31,18 @@ class Crowd:
             {"customer_id": name, **customer}
             for name, customer in zip(drawn["customer_id"], sent(schema, drawn), strict=True)
         ]
-        return cls(named, leaving(drawn, world.concept), (drawn["churned"] == "Yes").to_numpy("int64"), [])
+        return cls(
+            named,
+            leaving(drawn, world.concept),
+            (drawn["churned"] == "Yes").to_numpy("int64"),
+            leaving_if_offered(drawn, world.concept),
+            churned_if_offered(drawn, seed, world.concept).astype("int64"),
+            [],
+        )
+
+    def after(self, offered: np.ndarray) -> np.ndarray:
+        """What came of them, (n,) in {0, 1}, where `offered`, (n,), says who was made an offer."""
+        return np.where(offered, self.churned_if_offered, self.churned)
 
 
 def side(answers: list[dict[str, Any]]) -> Side:
