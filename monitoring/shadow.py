@@ -25,13 +25,13 @@ from churn.offers import MAX_UNCOVERED
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.release import open_release
+from churn.report_text import day_and_hour, label, plain, shown
 from churn.scores import Scored, Weights
 from churn.script import InputError, as_json, run
 from churn.text import columns
 from monitoring.ab.report import Design
 from monitoring.counting import counting, not_covered
 from monitoring.frames import ARMS, between, flagged, open_log, read_outcomes
-from monitoring.text import day_and_hour, label, plain, shown
 from serve.log.tables import predictions
 from serve.releases.ledger import Act, current_state, since
 from serve.releases.store import Store

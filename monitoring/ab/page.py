@@ -6,10 +6,10 @@ import numpy as np
 from markupsafe import Markup
 
 from churn.page import render, svg
+from churn.report_text import day_and_hour, label, shown
 from churn.text import columns
 from monitoring.ab.report import Report
 from monitoring.frames import ARMS
-from monitoring.text import day_and_hour, label, shown
 
 TONES = {"better": "good", "worse": "bad", "invalid": "warn"}
 HEAD = ("measure", *ARMS, "difference")

@@ -1,10 +1,10 @@
 """The A/B report: what the split between champion and challenger has shown, and whether it is decided.
 
 The verdict comes from the difference in profit per customer, by a test that holds at all looks together
-(monitoring.ab.sequential), on all outcomes known now. All other intervals hold for one look.
+(churn.sequential), on all outcomes known now. All other intervals hold for one look.
 
 Profit is that of params.yaml, where an offer may keep a customer who would have left. Where offers are made for real,
-the outcomes of customers without one count, by the rule of serve.log.contacts.
+the outcomes of customers without one count, by the rule of churn.offers.
 """
 
 import math
@@ -16,24 +16,21 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from pydantic import Field
-from scipy.stats import chi2_contingency, chisquare
-from scipy.stats.contingency import expected_freq
 
+from churn.experiments import SRM_ALPHA, p_of_ratios, p_of_shares
 from churn.intervals import Interval, Measure, bootstrap, intervals, wilson
 from churn.offers import MAX_UNCOVERED, effective
 from churn.profit import Profit
+from churn.report_text import plain
 from churn.scores import Scored, Weights
 from churn.script import InputError
+from churn.sequential import Looks, Moments, compare, running_moments, variance_to_find
 from monitoring.ab.experiment import Experiment, running
-from monitoring.ab.sequential import Looks, Moments, compare, running_moments, variance_to_find
 from monitoring.counting import counting, not_covered
 from monitoring.frames import ARMS
-from monitoring.text import plain
 from serve.releases.ledger import Act
 
-SRM_ALPHA = 0.001  # sample ratio mismatch: p below which arms are no random split (Fabijan et al. 2019, KDD, 2156-2164)
 MAX_SWITCHED = 0.01  # share of customers in both arms that a comparison bears: workers switch one after the other
-MIN_EXPECTED = 5  # customers of a cell, below which a chi-square test says nothing
 SCORES = ("roc_auc", "brier", "profit_per_customer")
 
 
@@ -248,20 +245,6 @@ def checks_of(arms: Mapping[str, Arm], share: float, switched: int, missed: floa
             f"offers went to {missed:.0%} of the customers with an outcome, and nobody like them was held back"
         )
     return Checks(srm_p=srm_p, labels_p=labels_p, switched=switched, problems=problems)
-
-
-def p_of_shares(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """p that counts come from these shares, by chi-square; 1 where they are too few to tell."""
-    expected = sum(counts) * np.array(shares)
-    return float(chisquare(counts, expected).pvalue) if expected.min() >= MIN_EXPECTED else 1.0
-
-
-def p_of_ratios(table: Sequence[Sequence[int]]) -> float:
-    """p that all rows of counts have the same ratios, by chi-square; 1 where they are too few to tell."""
-    counts = np.array(table)
-    if not counts.any() or expected_freq(counts).min() < MIN_EXPECTED:
-        return 1.0
-    return float(chi2_contingency(counts, correction=False).pvalue)
 
 
 def verdict_of(arms: Mapping[str, Arm], checks: Checks, test: Sequential, design: Design) -> Verdict:

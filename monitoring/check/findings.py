@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from churn.intervals import Interval
-from monitoring.text import plain
+from churn.report_text import plain
 
 
 @dataclass(frozen=True, kw_only=True)

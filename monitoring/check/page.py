@@ -5,9 +5,9 @@ from pathlib import Path
 
 from churn.intervals import Interval
 from churn.page import render
+from churn.report_text import day_and_hour, label, shown
 from churn.text import columns
 from monitoring.check.findings import Findings, Report
-from monitoring.text import day_and_hour, label, shown
 
 TONES = {"healthy": "good", "warn": "warn", "breach": "bad", "unknown": ""}
 HEAD = ("score", "estimated, without outcomes", "by outcomes", "minus the estimate for the same")

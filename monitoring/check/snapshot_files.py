@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from churn.release import CARD, REFERENCE
+from churn.report_text import plain
 from churn.script import replacing, write_json
 from monitoring.check.findings import Window
-from monitoring.text import plain
 
 ANSWERS, COHORT, SAMPLE, WINDOW = "answers.parquet", "cohort.parquet", "sample.parquet", "window.json"
 

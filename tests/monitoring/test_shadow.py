@@ -15,10 +15,10 @@ from sqlalchemy import Engine
 
 from churn.params import read_knobs
 from churn.profit import Profit
+from churn.report_text import plain
 from churn.scores import scores
 from churn.script import InputError, as_json
 from monitoring.shadow import Report, Trial, as_text, main, rank_correlation, read_pairs, report, running
-from monitoring.text import plain
 from tests.conftest import ROOT
 from tests.factories import (
     START,

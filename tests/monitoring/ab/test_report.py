@@ -1,7 +1,6 @@
 """The A/B report: its verdict on simulated experiments, and that text and page show it."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from sqlalchemy import Engine
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.script import as_json
+from churn.sequential import variance_to_find
 from monitoring.ab.page import as_html, as_text
-from monitoring.ab.report import Design, p_of_ratios, p_of_shares, report
-from monitoring.ab.sequential import variance_to_find
+from monitoring.ab.report import Design, report
 from monitoring.frames import ARMS
 from tests.conftest import ROOT
 from tests.factories import START, empty_log
@@ -135,19 +134,3 @@ def test_the_same_log_gives_the_same_report(engine: Engine) -> None:
     one, two = (report(read(engine), EXPERIMENT, PROFIT, DESIGN) for _ in range(2))
     assert as_json(one.as_dict()) == as_json(two.as_dict())
     assert as_html(one) == as_html(two)
-
-
-@pytest.mark.parametrize("seen", [[900, 100], [880, 120], [5000, 640]])
-def test_the_ratio_is_checked_by_chi_square(seen: list[int]) -> None:
-    """p of one degree of freedom, by the normal distribution."""
-    n = sum(seen)
-    off = sum((k - share * n) ** 2 / (share * n) for k, share in zip(seen, (0.9, 0.1), strict=True))
-    assert p_of_shares(seen, [0.9, 0.1]) == pytest.approx(math.erfc(math.sqrt(off / 2)))
-    (a, b), (c, d) = [[k // 2 for k in seen], [k // 3 for k in seen]]
-    off = (a + b + c + d) * (a * d - b * c) ** 2 / ((a + b) * (c + d) * (a + c) * (b + d))
-    assert p_of_ratios([[a, b], [c, d]]) == pytest.approx(math.erfc(math.sqrt(off / 2)))
-
-
-def test_a_handful_of_customers_says_nothing_of_the_ratio() -> None:
-    assert p_of_shares([0, 3], [0.9, 0.1]) == p_of_shares([0, 0], [0.9, 0.1]) == 1
-    assert p_of_ratios([[0, 0], [5, 5]]) == p_of_ratios([[0, 0], [0, 0]]) == 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from churn.intervals import Interval
-from monitoring.text import day_and_hour, label, plain, shown
+from churn.report_text import day_and_hour, label, plain, shown
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from monitoring.ab.sequential import Looks, Moments, compare, moments, running_moments, variance_to_find
+from churn.sequential import Looks, Moments, compare, moments, running_moments, variance_to_find
 
 EARNED = np.array([0.0, -40.0, 80.0])  # nothing offered, offered to one who stays, offered to one who leaves
 USUAL = np.array([0.65, 0.15, 0.20])  # of the customers: mean 10, deviation 38

@@ -11,7 +11,7 @@ is a martingale where there is no difference, so it ever reaches 1 / alpha with 
 p = min(1, 1 / L), and the interval holds the differences that L does not reject. As V is estimated, all this holds in
 the limit of many customers, so there is no look before a least number of them.
 
-Measured in tests/monitoring/ab/test_sequential.py, with 40 customers a day in each arm, 60 daily looks, a deviation of
+Measured in tests/churn/test_sequential.py, with 40 customers a day in each arm, 60 daily looks, a deviation of
 38 per customer and tau = 2: a difference of 2 is found in 15 % of the experiments, of 4 in 73 %, of 6 in 99 %; without
 a difference 1 % raise an alarm, and 29 % by the plain test. tau matters little near the true difference; far below it,
 it costs power.
