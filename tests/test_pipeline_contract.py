@@ -50,6 +50,7 @@ OUTSIDE = {
     "churn/__init__.py": "empty",
     "stages/__init__.py": "empty",
     "churn/campaigns.py": "the gate's, the monitoring's and the campaigns' alone",
+    "churn/charts.py": "of reports on arms that chance has split",
     "churn/experiments.py": "of reports on arms that chance has split",
     "churn/report_text.py": "of reports on production",
     "churn/sequential.py": "of reports on arms that chance has split",

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from churn.page import render, svg
+from churn.charts import band_by_day
+from churn.page import render
 from churn.report_text import day_and_hour, label, shown
 from churn.text import columns
 from monitoring.ab.report import Report
@@ -59,24 +60,11 @@ def rows(report: Report) -> list[list[str]]:
 
 def drawing(report: Report) -> Markup | None:
     """The difference in profit per customer with its interval, day by day from the first look on."""
-    from matplotlib.figure import Figure
-
     days = [day for day in report.days if np.isfinite(day.low)]
     if not days:
         return None
-    x = np.array([day.day for day in days], dtype="datetime64[D]")
-    middle, low, high = (np.array([getattr(day, key) for day in days]) for key in ("difference", "low", "high"))
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.fill_between(x, low, high, alpha=0.25, color="#3b7ddd", linewidth=0)
-    axes.plot(x, middle, color="#3b7ddd", marker="o", markersize=3)
-    axes.axhline(0, color="black", linewidth=1)
-    for effect in (-report.effect, report.effect):
-        axes.axhline(effect, color="black", alpha=0.6, linestyle=":", linewidth=1)
-    tallest = max(float(np.median(high - low)), 4 * report.effect)  # the first days know little
-    axes.set_ylim(max(low.min(), middle[-1] - tallest), min(high.max(), middle[-1] + tallest))
-    axes.set_ylabel("profit per customer")
-    for tick in axes.get_xticklabels():
-        tick.set(rotation=30, ha="right")
-    axes.spines[["top", "right"]].set_visible(False)
-    return svg(figure, "difference in profit per customer by day")
+    values = [[getattr(day, key) for day in days] for key in ("difference", "low", "high")]
+    label = "difference in profit per customer by day"
+    return band_by_day(
+        [day.day for day in days], *values, effect=report.effect, unit="profit per customer", label=label
+    )

@@ -42,10 +42,11 @@ def with_outcomes(
     answers: CTE,
     *columns: ColumnElement[Any],
     times: Sequence[Literal["observed_at", "received_at"]] = ("observed_at",),
-    before: datetime | None = None,
+    before: datetime | ColumnElement[Any] | None = None,
 ) -> Select[Any]:
     """Those columns of `answers` (which have id, at, customer_id, request_id), in the order of ids, then churned and
-    the times of the outcome that counts, NULL where there is none. With `before`, only outcomes observed before then.
+    the times of the outcome that counts, NULL where there is none. With `before`, a time or a column of `answers`, only
+    outcomes observed before then.
     """
     counted = {name: outcomes.alias(f"of_{name}") for name in NAMES}
     statement = select(*columns, *_later(counted["customer_id"], counted["request_id"], times)).select_from(answers)

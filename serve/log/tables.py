@@ -11,6 +11,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    func,
     inspect,
     text,
 )
@@ -134,6 +136,13 @@ def as_row(named: Mapping[str, Any]) -> Row:
 def db_time(at: datetime) -> str:
     """`at` (UTC) as both databases take it from INSERT, and as SQLite keeps it."""
     return at.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def moved(database: Engine | Connection, at: ColumnElement[Any], by: timedelta) -> ColumnElement[Any]:
+    """A column of times, so much later."""
+    if database.dialect.name == "sqlite":  # which keeps them as texts
+        return func.strftime("%Y-%m-%d %H:%M:%f", at, f"{by.total_seconds():+.3f} seconds")
+    return at + by
 
 
 _own, _numbers = os.urandom(5).hex(), count()
