@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
 from churn.customers import frame_of
 from churn.release import REFERENCE
 from churn.scorer import Scorer
+from demo.offers import churned_after
 from demo.world import sent
 from monitoring.check.findings import Window
 from monitoring.check.snapshot_files import Snapshot
@@ -30,6 +32,18 @@ def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snap
         pd.read_parquet(scorer.release.folder / REFERENCE),
         scorer.release.card,
     )
+
+
+def after_campaign(
+    snapshot: Snapshot, customers: pd.DataFrame, share: float, seed: int, concept: float = 0.0
+) -> Snapshot:
+    """The month where all who were flagged are in a campaign: an offer is drawn with that chance, the others are held
+    back."""
+    flagged = (snapshot.cohort["flagged"] == 1).to_numpy()
+    offered = flagged & (np.random.default_rng([seed, 16]).random(len(flagged)) < share)
+    churned = churned_after(customers, offered, seed, concept).astype("float64")
+    spared = np.where(flagged, 1 - share, 1.0)
+    return snapshot._replace(cohort=snapshot.cohort.assign(churned=churned, offered=offered * 1.0, spared=spared))
 
 
 def log_month(engine: Engine, scorer: Scorer, customers: pd.DataFrame, begin: datetime, known: bool = True) -> None:
