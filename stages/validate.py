@@ -39,6 +39,8 @@ from churn.text import listed, listed_counts, quoted
 
 log = logging.getLogger("validate")
 
+CHECKS = ("type", "not_nullable", "unique", "min", "max", "levels", "size", "length")  # of a column, as they are told
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -175,6 +177,18 @@ def checks_of(cells: pd.Series, values: pd.Series, repeated: pd.Series, part: Id
     return pa.Column(checks=checks, nullable=isinstance(part, Column) and part.nullable)
 
 
+def failed_rows(cells: pd.Series, values: pd.Series, repeated: pd.Series, part: Identifier) -> dict[str, pd.Series]:
+    """The rows (from 0) of a column (n,), read as `values` (n,), that fail each check, of those that any fails."""
+    try:
+        pa.DataFrameSchema({part.name: checks_of(cells, values, repeated, part)}).validate(values.to_frame(), lazy=True)
+        return {}
+    except pa.errors.SchemaErrors as error:
+        failed = {check: rows.astype("int64") for check, rows in error.failure_cases.groupby("check")["index"]}
+    if "not_nullable" in failed:  # a cell that is there but unreadable is reported under "type"
+        failed["not_nullable"] = failed["not_nullable"][cells[failed["not_nullable"]].isna().to_numpy()]
+    return {check: failed[check] for check in CHECKS if len(failed.get(check, ()))}
+
+
 def broken_cells(
     cells: pd.Series, values: pd.Series, repeated: pd.Series, part: Identifier, where: str
 ) -> Iterator[str]:
@@ -183,25 +197,16 @@ def broken_cells(
     if share == 1:
         yield f"column '{part.name}': all {n} values are missing; fill them, or take the column out of {where}"
         return
-    try:
-        pa.DataFrameSchema({part.name: checks_of(cells, values, repeated, part)}).validate(values.to_frame(), lazy=True)
-        failed = {}
-    except pa.errors.SchemaErrors as error:
-        failed = {check: rows.astype("int64") for check, rows in error.failure_cases.groupby("check")["index"]}
-    for check in ("type", "not_nullable", "unique", "min", "max", "levels", "size", "length"):
-        rows = failed.get(check, pd.Series(dtype="int64"))
-        if check == "not_nullable":  # a cell that is there but unreadable was reported under "type"
-            rows = rows[cells[rows].isna().to_numpy()]
-        if len(rows):
-            first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
-            value = cells[first] if check in ("min", "max", "size") else quoted(cells[first])
-            example = "" if check == "not_nullable" else f"{value} "
-            bad = cells[rows].value_counts()
-            others = f", in all {listed_counts(bad.to_dict())}" if len(bad) > 1 and check != "unique" else ""
-            yield (
-                f"column '{part.name}': {len(rows)} of {n} values {predicate}, "
-                f"e.g. {example}in row {first + 1}{others}; {way_out}"
-            )
+    for check, rows in failed_rows(cells, values, repeated, part).items():
+        first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
+        value = cells[first] if check in ("min", "max", "size") else quoted(cells[first])
+        example = "" if check == "not_nullable" else f"{value} "
+        bad = cells[rows].value_counts()
+        others = f", in all {listed_counts(bad.to_dict())}" if len(bad) > 1 and check != "unique" else ""
+        yield (
+            f"column '{part.name}': {len(rows)} of {n} values {predicate}, "
+            f"e.g. {example}in row {first + 1}{others}; {way_out}"
+        )
     if isinstance(part, Column) and part.max_missing and share > part.max_missing:
         yield (
             f"column '{part.name}': {cells.isna().sum()} of {n} values are missing, more than its max_missing "
