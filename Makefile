@@ -17,10 +17,10 @@ define NOT_OURS
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint image secrets serve demo verify review audit bench lock
+.PHONY: help setup repro test lint image secrets serve demo verify review audit expectations bench lock
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(BIN)/.installed ## make .venv and install requirements.txt
 
@@ -42,7 +42,7 @@ serve: setup ## serve the release on http://127.0.0.1:8000 (first run: adds and 
 demo: setup ## the closed loop in minutes, told step by step: drift, retraining, promotion, rollback
 	python -m demo
 
-test: setup ## every test, the fast ones first
+test: setup .venv/expectations/.installed ## every test, the fast ones first
 	pytest -m "not e2e"
 	pytest -m slow
 	pytest -m "e2e and not alone"
@@ -87,6 +87,16 @@ review: setup ## compare metrics and parameters with BASE, as a pull request doe
 audit: setup .venv/audit/.installed ## known vulnerabilities, insecure code, secrets, licences
 	python -m review.audit
 
+# made again with .venv, whose making empties it
+.venv/expectations/.installed: .ci/expectations/requirements.txt $(BIN)/.installed
+	$(PYTHON) -m venv --clear .venv/expectations
+	.venv/expectations/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
+
+expectations: setup .venv/expectations/.installed ## Great Expectations on the table, by its schema; writes Data Docs
+	dvc repro --quiet load
+	.venv/expectations/bin/python -m review.expectations $(if $(SUITE),--suite $(SUITE))
+
 bench: setup ## the benchmarks, as ratios against baselines measured in the same run
 	python -m benchmarks.pipeline
 	python -m benchmarks.service
@@ -95,3 +105,4 @@ lock: ## pin each requirements.in into the requirements.txt beside it (needs uv)
 	uv pip compile $(LOCK) requirements.in -o requirements.txt
 	uv pip compile $(LOCK) --constraint requirements.txt serve/requirements.in -o serve/requirements.txt
 	uv pip compile $(LOCK) .ci/audit/requirements.in -o .ci/audit/requirements.txt
+	uv pip compile $(LOCK) --constraint requirements.txt .ci/expectations/requirements.in -o .ci/expectations/requirements.txt
