@@ -11,7 +11,7 @@ from tests.test_pipeline_contract import command
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-BUILT = ("data/", "models/", "metrics/", "pages/", "review-out/", "demo/out/")  # what commands write
+BUILT = ("data/", "models/", "metrics/", "pages/", "review-out/", "data_docs/", "demo/out/")  # what commands write
 EXAMPLES = {"schemas/my.yaml", "stages/NAME.py"}  # files that are the reader's own
 
 
