@@ -24,6 +24,7 @@ log = logging.getLogger("serve.spool")
 CHUNK_BYTES = 2**19  # bytes read at once, about a thousand rows
 PROBE = b" " * 4096  # written and cut off again to see that the disk takes a group of rows
 LOCK_SECONDS = 0.5  # seconds for another process, which takes milliseconds unless it stands still
+DRAIN_SECONDS = 60.0  # seconds that an erasure waits for the end of a drain
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -44,6 +45,19 @@ def lock(file: int, seconds: float) -> None:
             if time.monotonic() > end:
                 raise TimeoutError("another process holds the lock") from None
             time.sleep(0.0001)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file, for this user's eyes alone, in the place of another one, whole or not at all."""
+    with replacing(path) as temporary, os.fdopen(os.open(temporary, FLAGS | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name, too
+    finally:
+        os.close(folder)
 
 
 class Spool:
@@ -86,6 +100,11 @@ class Spool:
         """Of the rows that the database refuses."""
         return self.path.with_name(f"{self.path.name}.refused")
 
+    @property
+    def unreadable_path(self) -> Path:
+        """Of the lines that are no JSON."""
+        return self.path.with_name(f"{self.path.name}.unreadable")
+
     def set_aside(self, rows: Sequence[Row]) -> None:
         """Keep rows that the database refuses in a file of their own, each once; it is bounded as the spool is."""
         with self._alone(), os.fdopen(os.open(self.refused_path, FLAGS, 0o600), "r+b") as file:
@@ -106,9 +125,46 @@ class Spool:
             return
         with self._alone():
             rows = [orjson.loads(line) for line in self.refused_path.read_bytes().splitlines()]
-            left = b"".join(orjson.dumps(row) + b"\n" for row in insert(rows))
-            with replacing(self.refused_path) as temporary:
-                temporary.write_bytes(left)
+            replace(self.refused_path, b"".join(orjson.dumps(row) + b"\n" for row in insert(rows)))
+
+    def count(self, belongs: Callable[[bytes], bool]) -> dict[str, int]:
+        """Name of each of the three files -> how many of its lines belong."""
+        return {
+            path.name: sum(map(belongs, path.read_bytes().split(b"\n"))) if path.exists() else 0
+            for path in (self.path, self.refused_path, self.unreadable_path)
+        }
+
+    def erase(self, belongs: Callable[[bytes], bool]) -> None:
+        """Remove the lines that belong from the three files; the services that share them go on.
+
+        In the spool they are overwritten with blanks where they lie: other processes hold the file open, and no row of
+        another customer is moved. A TimeoutError where another process holds a lock for too long.
+        """
+        lock(self.drain_lock, DRAIN_SECONDS)  # else a drain may bring a row into the database after it was erased there
+        try:
+            self._blank(belongs)
+            with self._alone():
+                for path in (self.refused_path, self.unreadable_path):
+                    for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):  # of a process that was killed
+                        leftover.unlink()
+                    if path.exists() and any(map(belongs, lines := path.read_bytes().split(b"\n"))):
+                        replace(path, b"\n".join(line for line in lines if not belongs(line)))
+        finally:
+            fcntl.flock(self.drain_lock, fcntl.LOCK_UN)
+
+    def _blank(self, belongs: Callable[[bytes], bool]) -> None:
+        """Overwrite the lines that belong; what was written before does not change while nobody drains."""
+        position = 0
+        while True:
+            with self._alone() as end:  # what is written now may still be taken back
+                if position >= end:
+                    os.fdatasync(self.file)
+                    return
+            while chunk := self._lines(position, end):
+                for line in chunk[:-1].split(b"\n"):
+                    if belongs(line):
+                        os.pwrite(self.file, b" " * len(line), position)
+                    position += len(line) + 1
 
     def drain(self, insert: Callable[[list[Row]], None]) -> None:
         """Hand all rows to `insert`, oldest first, in chunks, then empty the file; what `insert` raises ends it.
@@ -146,12 +202,15 @@ class Spool:
             size *= 2
 
     def _readable(self, lines: bytes) -> Iterator[Row]:
-        """What can't be read, as a power cut leaves it of lines that were promised to nobody, is put aside."""
-        for line in lines[:-1].split(b"\n"):
+        """What can't be read, as a power cut leaves it of lines that were promised to nobody, is put aside.
+
+        A line of blanks was erased.
+        """
+        for line in filter(bytes.strip, lines[:-1].split(b"\n")):
             try:
                 yield orjson.loads(line)
             except orjson.JSONDecodeError:
-                aside = self.path.with_name(f"{self.path.name}.unreadable")
+                aside = self.unreadable_path
                 log.error("spool %s: a line of %d bytes can't be read; it is put into %s", self.path, len(line), aside)
                 with os.fdopen(os.open(aside, FLAGS | os.O_APPEND, 0o600), "ab") as file:
                     file.write(line + b"\n")
