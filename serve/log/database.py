@@ -17,6 +17,7 @@ from serve.log.spool import FLAGS, SpoolFull, lock
 from serve.telemetry.logs import raised_at
 
 LOCK_SECONDS = 0.5  # for each of two locks, the service's and SQLite's own: the service stands still for as long
+SCRUB_SECONDS = 30.0  # that an erasure waits for others to let go of SQLite's file
 ANSWER_SECONDS = 4.0  # for an answer of PostgreSQL, which itself gives up on a lock sooner
 EXAMPLES = "expected sqlite:///folder/log.db or postgresql://user:password@host/database"
 
@@ -102,6 +103,27 @@ def opened(url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
+def scrub(engine: Engine) -> None:
+    """Have no byte of removed rows in SQLite's file and its journal; a TimeoutError where others do not let go of them.
+
+    The file is written anew, as free pages and gaps between cells hold what once was there. The service's rows go to
+    its spool meanwhile.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    end = time.monotonic() + SCRUB_SECONDS
+    turn = write_lock(engine)
+    with turn(SCRUB_SECONDS), engine.connect() as connection:
+        plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+        plain.exec_driver_sql(f"PRAGMA busy_timeout = {SCRUB_SECONDS * 1000:.0f}")
+        plain.exec_driver_sql("VACUUM")
+        plain.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+        while plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+            if time.monotonic() > end:
+                raise TimeoutError("a reader holds the journal; it still has removed rows")
+            time.sleep(0.05)
+
+
 def first_line(error: Exception) -> str:
     """What the database said, without the statement and its values; of other errors where they come from."""
     if isinstance(error, InputError | SpoolFull):
@@ -111,8 +133,11 @@ def first_line(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
 
 
-def write_lock(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
-    """One writer at a time for SQLite, which waits by sleeping; with this lock the next worker goes on at once."""
+def write_lock(engine: Engine) -> Callable[..., AbstractContextManager[Any]]:
+    """One writer at a time for SQLite, which waits by sleeping; with this lock the next worker goes on at once.
+
+    Its argument is how many seconds it waits, LOCK_SECONDS where it has none.
+    """
     if engine.dialect.name != "sqlite":
         return nullcontext
     path = Path(f"{engine.url.database}.turn")
@@ -120,9 +145,10 @@ def write_lock(engine: Engine) -> Callable[[], AbstractContextManager[Any]]:
     threads, file = threading.Lock(), os.open(path, FLAGS, 0o600)
 
     @contextmanager
-    def turn() -> Iterator[None]:
-        end = time.monotonic() + LOCK_SECONDS
-        if not threads.acquire(timeout=LOCK_SECONDS):
+    def turn(seconds: float = 0.0) -> Iterator[None]:
+        seconds = seconds or LOCK_SECONDS
+        end = time.monotonic() + seconds
+        if not threads.acquire(timeout=seconds):
             raise TimeoutError("another thread holds the lock")
         try:
             lock(file, end - time.monotonic())

@@ -11,17 +11,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import delete, event, select
 
 from churn.script import InputError
 from demo.processes import until
 from serve.log import database, prediction_log
 from serve.log.__main__ import main
-from serve.log.database import connect
+from serve.log.database import connect, scrub
 from serve.log.migrate import migrate
 from serve.log.outcomes import labelled, matched
 from serve.log.prediction_log import LogDown, LogFull, PredictionLog
 from serve.log.spool import Spool
+from serve.log.tables import predictions
 from tests.conftest import ROOT
 from tests.serve.log.test_prediction_log import outcome, row, rows
 
@@ -128,6 +129,26 @@ def test_what_holds_customers_is_for_one_user_s_eyes(log: PredictionLog, tmp_pat
     files = [*(tmp_path / "folder").iterdir(), *tmp_path.glob("spool*")]
     assert len(files) >= 5
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_a_removed_row_leaves_its_bytes_behind_until_the_file_is_scrubbed(
+    log: PredictionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def traces() -> list[str]:
+        return [path.name for path in (tmp_path / "folder").iterdir() if b"its bytes" in path.read_bytes()]
+
+    monkeypatch.setattr(database, "SCRUB_SECONDS", 0.1)
+    log.write([row("its bytes")])
+    with log.engine.begin() as connection:
+        connection.execute(delete(predictions))
+    assert traces()
+    with log.engine.connect() as reader:
+        reader.exec_driver_sql("BEGIN")
+        reader.execute(select(predictions)).all()
+        with pytest.raises(TimeoutError, match="a reader holds the journal; it still has removed rows"):
+            scrub(log.engine)
+    scrub(log.engine)
+    assert traces() == []
 
 
 def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
