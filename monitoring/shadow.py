@@ -33,19 +33,15 @@ from monitoring.ab.report import Design
 from monitoring.counting import counting, not_covered
 from monitoring.frames import ARMS, between, flagged, open_log, read_outcomes
 from serve.log.tables import predictions
+from serve.releases.agreement import Side, decision_words, difference_words
+from serve.releases.agreement import decisions as decisions_of
 from serve.releases.ledger import Act, current_state, since
 from serve.releases.store import Store
 from serve.settings import read_settings
 
 BOTH = ("answered", "shadow")
 SCORES = {"roc_auc": ".3f", "brier": ".3f", "profit_per_customer": ".2f"}
-# flagged by the answer and by the shadow
-CELLS = {
-    (0, 0): "neither",
-    (1, 1): "both",
-    (1, 0): "only_answered",
-    (0, 1): "only_shadow",
-}
+SIDES = Side("answered", "the answer"), Side("shadow", "the shadow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +145,9 @@ def report(
     """What `read_pairs` read, compared."""
     n = len(customers)
     off = (customers["p_shadow"] - customers["p_answered"]).to_numpy()
-    cells = customers.groupby(["flagged_answered", "flagged_shadow"]).size()
-    decisions = {name: int(cells.get(key, 0)) for key, name in CELLS.items()}
+    counts = np.zeros((2, 2), dtype="int64")
+    np.add.at(counts, tuple(customers[f"flagged_{side}"].to_numpy("int64") for side in BOTH), 1)
+    decisions = decisions_of(counts, *SIDES)
     changed = decisions["only_answered"] + decisions["only_shadow"]
     sizes = np.quantile(np.abs(off), [0.5, 0.9, 0.99, 1]) if n else np.full(4, math.nan)
     return Report(
@@ -226,14 +223,11 @@ def as_text(report: Report) -> str:
         f"{report.customers:,} customers",
     ]
     if report.customers:
+        sizes = report.difference_50, report.difference_90, report.difference_99, report.difference_max
         lines += [
             f"rank correlation {shown(report.spearman, '.4f')}",
-            f"decisions that differ {shown(report.changed, '.2%')}: flagged by the shadow alone "
-            f"{decisions['only_shadow']:,}, by the answer alone {decisions['only_answered']:,}, by both "
-            f"{decisions['both']:,}, by neither {decisions['neither']:,}",
-            f"shadow's probability minus the answer's: mean {report.mean_difference:+.4f}; distance: half below "
-            f"{report.difference_50:.4f}, 90 % below {report.difference_90:.4f}, 99 % below "
-            f"{report.difference_99:.4f}, at most {report.difference_max:.4f}",
+            decision_words(shown(report.changed, ".2%"), decisions, *SIDES),
+            difference_words(report.mean_difference, sizes, *SIDES),
         ]
     if outcomes.labelled:
         rows: list[Sequence[str]] = [(f"{outcomes.labelled:,} outcomes", *BOTH, "difference")]

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from churn.script import InputError, run
+from churn.script import InputError, as_json, run
 from churn.text import columns
-from serve.releases import registry
-from serve.releases.commands import add, mirrored, promote, releases
+from serve.releases import registry, replay
+from serve.releases.commands import add, mirrored, promote, releases, replay_of
 from serve.releases.gate import passed
 from serve.releases.ledger import Act, State
 from serve.releases.store import Store, UnknownRelease
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
             ("list", "the releases and which of them answer"),
             ("history", "every act: when, who, what and why"),
             ("gate", "compare a release with the champion, and change nothing"),
+            ("replay", "what a release would have answered to the requests of the last days"),
             ("promote", "make a release that passes the gate the champion"),
             ("rollback", "make the champion before this one champion again"),
             ("split", "let a challenger answer a share of the customers"),
@@ -46,13 +47,17 @@ def parser() -> argparse.ArgumentParser:
     }
     made["add"].add_argument("bundle", help="a folder, or models:/churn@candidate from MLflow's registry")
     made["add"].add_argument("--promote", action="store_true", help="and promote it, if it passes the gate")
-    for name in ("gate", "promote"):
+    for name in ("gate", "replay", "promote"):
         made[name].add_argument("version")
     for name in ("split", "shadow"):
         made[name].add_argument("version", help=f"or {OFF}")
     made["trace"].add_argument("request_id")
     made["add"].add_argument(
         "--commit", default="", help="the commit that made the bundle; by default found by its dvc.lock"
+    )
+    made["replay"].add_argument("--days", type=float, default=30.0, help="how far back; default: 30")
+    made["replay"].add_argument(
+        "--against", choices=("answers", "champion"), default="answers", help="what it is compared with"
     )
     made["split"].add_argument("--share", type=float, help="of the customers, 0 to 1")
     for name in ("add", "gate", "promote"):
@@ -63,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("--reason", required=True)
     for name in ("split", "shadow"):
         made[name].add_argument("--reason", default="")
-    for name in ("list", "history", "gate", "trace"):
+    for name in ("list", "history", "gate", "replay", "trace"):
         made[name].add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -87,6 +92,9 @@ def main() -> None:
         case "gate":
             gate = judged(store, given.version, settings.log, given.force, given.json)
             write_out(gate_lines(gate), gate, given.json)
+        case "replay":
+            made = replay_of(store, given.version, settings.log, given.days, given.against)
+            write_out(replay.in_words(made), json.loads(as_json(replay.as_dict(made))), given.json)
         case "promote":
             promote(store, given.version, given.reason, settings, given.force)
         case "rollback":
@@ -149,7 +157,19 @@ def gate_lines(gate: Mapping[str, Any]) -> list[str]:
         numbers = [f"{row[key]:+.4f}" for key in ("difference", "bound", "margin")]
         scores = [f"{row[key]:.4f}" for key in ("champion", "candidate")]
         measured.append((row["data"], row["measure"], *scores, *numbers, "" if row["passed"] else "no"))
-    return [verdict, *columns(measured), *gate["reasons"]]
+    return [verdict, *columns(measured), *gate["reasons"], *replay_lines(gate.get("replay", {}))]
+
+
+def replay_lines(replayed: Mapping[str, Any]) -> list[str]:
+    """The gate's replay in one line, if it has one."""
+    if "problem" in replayed:
+        return [f"the last requests can't be replayed: {replayed['problem']}"]
+    if not replayed.get("customers"):
+        return []
+    return [
+        f"of {replayed['customers']:,} customers asked about lately {replayed['changed']:.2%} would be decided "
+        f"otherwise; {replayed['refused']:,} of {replayed['requests']:,} requests would be refused"
+    ]
 
 
 def state_line(state: State) -> str:

@@ -3,20 +3,26 @@
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from churn.git import git_or_empty
 from churn.release import open_release
+from churn.scorer import Scorer
 from churn.script import InputError
+from serve.log.database import opened
 from serve.releases import registry
 from serve.releases.gate import passed
 from serve.releases.ledger import State, additions, newest_candidate
+from serve.releases.replay import Replay, replay
 from serve.releases.store import Store
 from serve.releases.trace import commit_of
 from serve.settings import Settings
 
 log = logging.getLogger("serve.releases")
+
+MAX_DAYS = 36_500
 
 
 def add(store: Store, bundle: str, reason: str, commit: str) -> str:
@@ -60,6 +66,19 @@ def promote(store: Store, version: str, reason: str, settings: Settings, force: 
         log.warning("forced, although %s", "; ".join(gate["reasons"]))
     store.promote(version, reason, gate=gate)
     log.info("promoted %s: %s", version, reason)
+
+
+def replay_of(store: Store, version: str, log_url: str, days: float, against: str) -> Replay:
+    """The requests of the last days, scored by that release and compared with the answers or the champion."""
+    if not 0 < days < MAX_DAYS:
+        raise InputError(f"--days is {days:g}; expected more than 0 and less than {MAX_DAYS}")
+    candidate = Scorer.open(store.bundle(version))
+    champion = Scorer.open(store.champion()) if against == "champion" else None
+    with opened(log_url) as engine:
+        made = replay(engine, candidate, champion, datetime.now(UTC) - timedelta(days=days))
+    if made is None:
+        raise InputError(f"the log has no answer of the last {days:g} days; look further back with --days")
+    return made
 
 
 def releases(store: Store) -> list[dict[str, Any]]:

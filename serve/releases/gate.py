@@ -5,9 +5,10 @@ champion), and production's customers whose outcome came in after the candidate 
 production only customers answered since then count: it may know the others, whose next outcomes come in every month.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any, NamedTuple, cast
@@ -24,13 +25,16 @@ from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.scorer import Scorer
 from churn.scores import LOSSES, ResampledScores, Weights, enough_to_score, resamples, total
-from churn.script import InputError, rounded
+from churn.script import InputError, as_json, rounded
 from serve.log.database import connect, first_line
 from serve.log.outcomes import Labelled, labelled
 from serve.releases.ledger import addition, learned_until, time_of
+from serve.releases.replay import as_dict, replayed
 from serve.releases.store import Store
 
 ERROR = 0.05  # of a one-sided bound
+REPLAYED_DAYS = 30
+REPLAYED_REQUESTS = 20_000  # at most, the newest: a promotion waits for them
 
 Positive = Annotated[float, Field(ge=0)]
 
@@ -213,13 +217,28 @@ def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
         if of.uncovered <= MAX_UNCOVERED
     }
     slices, profit = read_section("evaluate")["slices"], read_knobs("profit", Profit)
-    found = judge(Scorer.open(store.bundle(champion)), candidate, ready, profit, slices, **knobs)
+    before = Scorer.open(store.bundle(champion))
+    found = judge(before, candidate, ready, profit, slices, **knobs)
     left_out = {
         name: f"offers went to {of.uncovered:.0%} of these customers, and nobody like them was held back"
         for name, of in tables.items()
         if name not in ready
     }
-    return found | ({"not_compared": left_out} if left_out else {})
+    return found | ({"not_compared": left_out} if left_out else {}) | with_replay(log_url, candidate, before)
+
+
+def with_replay(log_url: str, candidate: Scorer, champion: Scorer) -> dict[str, Any]:
+    """What would change for the customers asked about lately: it is told and judges nothing. Empty without requests."""
+    since = datetime.now(UTC) - timedelta(days=REPLAYED_DAYS)
+    try:
+        made = replayed(log_url, candidate, champion, since, REPLAYED_REQUESTS)
+    except (SQLAlchemyError, OSError) as error:
+        return {"replay": {"problem": first_line(error)}}
+    if made is None:
+        return {}
+    figures = as_dict(made)
+    del figures["rows_per_second"]  # of this machine, not of the release
+    return {"replay": json.loads(as_json(figures))}
 
 
 def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, Any]:
