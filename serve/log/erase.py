@@ -99,8 +99,12 @@ def _erase(customer_id: str, places: Places, receipts: Receipts) -> Erasure:
 
 def count(customer_id: str, places: Places) -> dict[str, int]:
     """Place -> rows of the customer."""
-    counts = count_rows(places.engine, customer_id) | places.spool.count(belongs_to(customer_id))
-    return counts | {str(folder): scored_files().count_rows(folder, customer_id) for folder in places.scores}
+    waiting = places.spool.count(belongs_to(customer_id))  # first: a row goes from there into the database
+    return (
+        count_rows(places.engine, customer_id)
+        | waiting
+        | {str(folder): scored_files().count_rows(folder, customer_id) for folder in places.scores}
+    )
 
 
 def remove(customer_id: str, places: Places) -> None:
