@@ -100,11 +100,8 @@ def _erase(customer_id: str, places: Places, receipts: Receipts) -> Erasure:
 def count(customer_id: str, places: Places) -> dict[str, int]:
     """Place -> rows of the customer."""
     waiting = places.spool.count(belongs_to(customer_id))  # first: a row goes from there into the database
-    return (
-        count_rows(places.engine, customer_id)
-        | waiting
-        | {str(folder): scored_files().count_rows(folder, customer_id) for folder in places.scores}
-    )
+    scored = {str(folder): scored_files().count_rows(folder, customer_id) for folder in places.scores}
+    return count_rows(places.engine, customer_id) | waiting | scored
 
 
 def remove(customer_id: str, places: Places) -> None:

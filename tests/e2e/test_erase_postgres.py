@@ -36,6 +36,6 @@ def test_no_file_of_the_server_has_the_customer_once_what_is_named_was_run(
     assert len(traces(base)) > 2  # rows, an index, statistics
     ways = "; ".join(erased().receipt["not_reached"].values())
     statements = re.findall(r"VACUUM[^;]*", ways)
-    assert statements == ["VACUUM (FULL, ANALYZE) outcomes, predictions", "VACUUM FULL pg_statistic"]
+    assert statements == ["VACUUM (FULL, ANALYZE) contacts, outcomes, predictions", "VACUUM FULL pg_statistic"]
     run(*statements, "CHECKPOINT")
     assert traces(base) == []

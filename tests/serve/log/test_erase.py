@@ -27,8 +27,8 @@ from serve.log.erase import SNAPSHOT, TRAINING, Erasure, NeverSeen, Places, belo
 from serve.log.prediction_log import PredictionLog
 from serve.log.receipts import Receipts, digest
 from serve.log.spool import Spool
-from serve.log.tables import as_line, metadata, outcomes, predictions
-from tests.serve.log.test_prediction_log import outcome, row
+from serve.log.tables import as_line, contacts, metadata, outcomes, predictions
+from tests.serve.log.test_prediction_log import NOW, outcome, row
 
 ID = "cust-Zoë"
 SECRET = "a-level-that-Zoë-alone-has"  # among the features
@@ -75,6 +75,9 @@ def fill(log: PredictionLog) -> None:
     log.write([*others[:20], *(theirs(f"r{i}") for i in range(30)), *others[20:], row("nobody", None)])
     log.write([], [theirs("r0", arm="shadow")])
     log.record([outcome(customer_id=ID), outcome(customer_id="a"), outcome(request_id="r1"), outcome(request_id="a1")])
+    contact = {"campaign": "spring", "at": NOW, "offered": True, "share": 1.0, "received_at": NOW}
+    with log.engine.begin() as connection:
+        connection.execute(insert(contacts), [contact | {"customer_id": name} for name in (ID, "a")])
     log.spool.set_aside([as_line(theirs("aside")), as_line(row("other aside", "b"))])
     log.spool.unreadable_path.write_bytes(f'{{"customer_id": "{ID}", "feat\n{{"customer_id": "b", "f\n'.encode())
 
@@ -109,7 +112,8 @@ def test_an_erased_customer_is_in_no_file_and_no_table(
     kept = [found for found in others(log) if "r1" not in found]
     receipt = erased().receipt
     assert receipt["found"] == {
-        "predictions": 31, "outcomes": 2, "spool.jsonl": 0, "spool.jsonl.refused": 1, "spool.jsonl.unreadable": 1,
+        "predictions": 31, "outcomes": 2, "contacts": 1,
+        "spool.jsonl": 0, "spool.jsonl.refused": 1, "spool.jsonl.unreadable": 1,
     }  # fmt: skip
     assert held(log) == kept
     assert traces(tmp_path) == []
@@ -312,7 +316,10 @@ def test_the_command_names_what_was_removed_and_what_was_not_reached(
 
     log.write([theirs()])
     status, lines = command("-")
-    assert (status, lines[0].partition(" of spool")[0]) == (0, "erased: 1 of predictions, 0 of outcomes, 0")
+    assert (status, lines[0].partition(" of spool")[0]) == (
+        0,
+        "erased: 1 of predictions, 0 of outcomes, 0 of contacts, 0",
+    )
     assert lines[1:] and all(line.startswith("not reached: ") for line in lines[1:])
     assert not any(ID in line for line in lines)
     status, again = command(ID)
