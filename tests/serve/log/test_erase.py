@@ -31,8 +31,8 @@ from serve.log.tables import as_line, contacts, metadata, outcomes, predictions
 from tests.serve.log.test_prediction_log import NOW, outcome, row
 
 ID = "cust-Zoë"
-SECRET = "a-level-that-Zoë-alone-has"  # among the features
-TRACES = [ID.encode(), SECRET.encode(), *(json.dumps(text)[1:-1].encode() for text in (ID, SECRET))]
+OWN_LEVEL = "a-level-that-Zoë-alone-has"  # among the features
+TRACES = [ID.encode(), OWN_LEVEL.encode(), *(json.dumps(text)[1:-1].encode() for text in (ID, OWN_LEVEL))]
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def erased(places: Places, tmp_path: Path) -> Callable[..., Erasure]:
 
 
 def theirs(request_id: str = "r", **more: Any) -> Any:
-    return row(request_id, ID, features=json.dumps({"plan": SECRET}, ensure_ascii=False), **more)
+    return row(request_id, ID, features=json.dumps({"plan": OWN_LEVEL}, ensure_ascii=False), **more)
 
 
 def fill(log: PredictionLog) -> None:
@@ -97,7 +97,7 @@ def held(log: PredictionLog) -> list[tuple[Any, ...]]:
 
 
 def others(log: PredictionLog) -> list[tuple[Any, ...]]:
-    return [found for found in held(log) if not any(ID in cell or SECRET in cell for cell in found)]
+    return [found for found in held(log) if not any(ID in cell or OWN_LEVEL in cell for cell in found)]
 
 
 def test_an_erased_customer_is_in_no_file_and_no_table(
@@ -106,7 +106,7 @@ def test_an_erased_customer_is_in_no_file_and_no_table(
     fill(log)
     for path in SNAPSHOT:
         (tmp_path / "pipeline" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "pipeline" / path).write_text(SECRET)
+        (tmp_path / "pipeline" / path).write_text(OWN_LEVEL)
     if log.is_file:
         assert traces(tmp_path)[0].name.startswith("log.db")
     kept = [found for found in others(log) if "r1" not in found]
