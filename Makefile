@@ -17,7 +17,7 @@ define NOT_OURS
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint image secrets serve demo verify review audit expectations bench lock
+.PHONY: help setup repro test lint image secrets serve demo verify review audit expectations spark bench lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -97,6 +97,15 @@ expectations: setup .venv/expectations/.installed ## Great Expectations on the t
 	dvc repro --quiet load
 	.venv/expectations/bin/python -m review.expectations $(if $(SUITE),--suite $(SUITE))
 
+# --no-build-isolation: it is built by the setuptools that requirements.txt pins
+.venv/spark/.installed: .ci/spark/requirements.txt $(BIN)/.installed
+	rm -rf .venv/spark
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-build-isolation \
+	  --target .venv/spark -r $<
+	touch $@
+
+spark: setup .venv/spark/.installed ## pyspark in .venv/spark: PYTHONPATH=.venv/spark python -m serve.score --engine spark
+
 bench: setup ## the benchmarks, as ratios against baselines measured in the same run
 	python -m benchmarks.pipeline
 	python -m benchmarks.service
@@ -106,3 +115,4 @@ lock: ## pin each requirements.in into the requirements.txt beside it (needs uv)
 	uv pip compile $(LOCK) --constraint requirements.txt serve/requirements.in -o serve/requirements.txt
 	uv pip compile $(LOCK) .ci/audit/requirements.in -o .ci/audit/requirements.txt
 	uv pip compile $(LOCK) --constraint requirements.txt .ci/expectations/requirements.in -o .ci/expectations/requirements.txt
+	uv pip compile $(LOCK) .ci/spark/requirements.in -o .ci/spark/requirements.txt

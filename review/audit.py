@@ -20,7 +20,7 @@ from churn.git import child_environment
 from churn.script import run
 
 CODE = ("churn", "stages", "serve", "monitoring", "review")
-REQUIREMENTS = ("requirements.txt", "serve/requirements.txt")
+REQUIREMENTS = ("requirements.txt", "serve/requirements.txt", ".ci/spark/requirements.txt")
 PYPROJECT, BASELINE = Path("pyproject.toml"), Path(".secrets.baseline")
 # of an environment of its own: it brings a pip, and what looks at packages is none of them
 PIP_AUDIT = Path(".venv/audit/bin/python")
