@@ -18,7 +18,7 @@ from pathlib import Path
 from churn.dates import today
 from churn.script import InputError, run
 from serve.releases.store import Store
-from serve.score import engines
+from serve.score import engines, spark
 from serve.score.job import job_of
 from serve.score.pieces import Format
 from serve.score.run import Engine, score
@@ -33,8 +33,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m serve.score", description=__doc__.splitlines()[0])
     made.add_argument("input", metavar="IN", help="Parquet or CSV: a file, a folder, or a pattern in quotes")
     made.add_argument("out", metavar="OUT", type=Path, help="folder for the scores")
-    made.add_argument("--engine", choices=["local", "dask"], default="local", help="where pieces are scored")
-    made.add_argument("--address", help="of the Dask scheduler: tcp://HOST:PORT")
+    made.add_argument("--engine", choices=["local", "dask", "spark"], default="local", help="where pieces are scored")
+    made.add_argument("--address", help="of the Dask scheduler: tcp://HOST:PORT, or Spark master: spark://HOST:PORT")
     made.add_argument(
         "--reasons", type=int, default=0, metavar="K", help="in words, for the K riskiest customers; none"
     )
@@ -59,22 +59,28 @@ def separator(text: str) -> str:
     return text
 
 
+def engine_of(given: argparse.Namespace) -> Engine:
+    if given.engine == "dask":
+        if not re.fullmatch(r"\w+://.+:\d+", given.address or ""):
+            raise InputError("--engine dask needs --address tcp://HOST:PORT, of its scheduler")
+        return partial(engines.on_dask, address=given.address)
+    if given.engine == "spark":
+        if not spark.ADDRESS.fullmatch(given.address or ""):
+            raise InputError("--engine spark needs --address spark://HOST:PORT, or local[2] for this machine")
+        return partial(spark.on_spark, address=given.address)
+    return partial(engines.local, processes=given.processes)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     given = parser().parse_args(arguments)
-    if given.engine == "dask" and not re.fullmatch(r"\w+://.+:\d+", given.address or ""):
-        raise InputError("--engine dask needs --address tcp://HOST:PORT, of its scheduler")
+    engine = engine_of(given)
     if given.reasons < 0:
         raise InputError(f"--reasons is {given.reasons}; expected how many customers get them")
     if given.processes < 1:
         raise InputError(f"--processes is {given.processes}; expected 1 or more")
     settings = read_settings()
     job = job_of(Store(settings.releases), given.as_of or date.fromisoformat(today()), str(given.out.resolve()))
-    engine: Engine = (
-        partial(engines.on_dask, address=given.address)
-        if given.engine == "dask"
-        else partial(engines.local, processes=given.processes)
-    )
     form, log_url = Format(given.separator, given.encoding), settings.log if given.log else ""
     try:
         rows, rejected = score(given.input, form, given.out, job, engine, given.reasons, log_url)
