@@ -1,12 +1,13 @@
-"""Files are scored on a real Dask cluster, with the bytes of a run on this machine, also where a worker is lost."""
+"""A real Dask cluster scores files, with the bytes of a run on one machine, also where a worker is lost."""
 
-import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -19,32 +20,34 @@ from churn.schema import TARGET
 from demo.processes import free_port
 from serve.releases.store import Store
 from tests.conftest import ROOT
+from tests.e2e.hosts import Host, hosts
 
 pytestmark = pytest.mark.e2e
 
+PIECES = 12
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler, and its two workers, which know neither the store nor each other's folders."""
-    address = f"tcp://127.0.0.1:{free_port()}"
+
+@contextmanager
+def cluster(folder: Path, at: Sequence[Host]) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a scheduler on the first host, and its workers, one on each of the others, which know neither the
+    store nor each other's folders."""
+    address = f"tcp://{at[0].address}:{free_port()}"
     environment = child_environment() | {"DASK_DISTRIBUTED__WORKER__DAEMON": "false"}
 
-    def dask(*words: str) -> subprocess.Popen[bytes]:
-        log = (tmp_path / f"{words[0]}.log").open("ab")
-        command = [sys.executable, "-m", "dask", *words, "--no-dashboard"]
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    def dask(host: Host, name: str, *words: str) -> subprocess.Popen[bytes]:
+        command = host.on(sys.executable, "-m", "dask", *words, "--host", host.address, "--no-dashboard")
+        with (folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
-    scheduler = dask("scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2])
-    workers = [
-        dask("worker", address, "--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path / f"worker-{i}"))
-        for i in range(2)
-    ]
-    try:
-        yield address, workers
-    finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait()
+    with ExitStack() as stack:
+        started = [dask(at[0], "scheduler", "scheduler", "--port", address.rpartition(":")[2])]
+        for i, host in enumerate(at[1:]):
+            limits = ("--nthreads", "1", "--no-nanny", "--local-directory", str(folder / f"worker-{i}"))
+            started.append(dask(host, f"worker-{i}", "worker", address, *limits))
+        for process in started:
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        yield address, started[1:]
 
 
 @pytest.fixture
@@ -53,8 +56,8 @@ def table(project: Path, tmp_path: Path) -> Path:
     frame["customer_id"] = [f"C{i}" for i in range(len(frame))]
     folder = tmp_path / "customers"
     folder.mkdir()
-    for i in range(12):
-        rows = pa.Table.from_pandas(frame.iloc[i::12], preserve_index=False)
+    for i in range(PIECES):
+        rows = pa.Table.from_pandas(frame.iloc[i::PIECES], preserve_index=False)
         parquet.write_table(rows, folder / f"{i:02d}.parquet")
     return folder
 
@@ -63,37 +66,62 @@ def command(table: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "serve.score", str(table), str(out), *options]
 
 
-def test_a_cluster_gives_the_bytes_of_one_machine_and_loses_no_piece_with_a_worker(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], table: Path, released: Path, tmp_path: Path
-) -> None:
-    address, workers = cluster
+@pytest.fixture
+def environment(released: Path, tmp_path: Path) -> dict[str, str]:
+    """Of a run with the release as champion."""
     store = Store(tmp_path / "releases")
     store.promote(store.add(released, "test"), "test")
-    environment = child_environment() | {"CHURN_RELEASES": str(store.where)}
-    here, there = tmp_path / "here", tmp_path / "there"
-    subprocess.run(command(table, here, "--processes", "1"), cwd=ROOT, env=environment, check=True)
-    expected = {path.name: path.read_bytes() for path in here.iterdir()}
-    on_dask = command(table, there, "--engine", "dask", "--address", address)
-    subprocess.run(on_dask, cwd=ROOT, env=environment, check=True)
-    assert {path.name: path.read_bytes() for path in there.iterdir()} == expected
+    return child_environment() | {"CHURN_RELEASES": str(store.where)}
 
-    again = tmp_path / "again"
-    run = subprocess.Popen([*on_dask[:4], str(again), *on_dask[5:]], cwd=ROOT, env=environment)
-    while not list(again.glob("part-*")):
+
+def content(out: Path) -> dict[str, bytes]:
+    """Of all files that count."""
+    return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+
+
+def until_parts(out: Path, count: int, run: subprocess.Popen[str]) -> None:
+    """Wait until so many pieces are scored."""
+    while len(list(out.glob("part-*"))) < count:
         assert run.poll() is None
         time.sleep(0.01)
-    os.kill(random.Random(0).choice(workers).pid, signal.SIGKILL)
-    assert run.wait(120) == 0
-    assert {path.name: path.read_bytes() for path in again.iterdir() if not path.name.startswith(".")} == expected
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(table: Path, released: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path / "releases")
-    store.promote(store.add(released, "test"), "test")
+def test_hosts_of_a_cluster_give_the_bytes_of_one_machine_in_whatever_order_they_end(
+    table: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    outs = [tmp_path / "one", tmp_path / "two"]
+    for processes, out in enumerate(outs, 1):
+        subprocess.run(command(table, out, "--processes", str(processes)), cwd=ROOT, env=environment, check=True)
+    with hosts(3) as at, cluster(tmp_path, at) as (address, workers):
+        on_dask = at[0].on(*command(table, there := tmp_path / "there", "--engine", "dask", "--address", address))
+        run = subprocess.Popen(on_dask, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        until_parts(there, 1, run)
+        workers[0].send_signal(signal.SIGSTOP)  # its piece waits for pieces that come after it
+        until_parts(there, 4, run)
+        workers[0].send_signal(signal.SIGCONT)
+        _, lines = run.communicate(timeout=120)
+    ended = re.findall(r"pieces: (\d+)\.parquet", lines)
+    assert len(ended) == PIECES
+    assert ended != sorted(ended)
+    assert content(there) == content(outs[0]) == content(outs[1])
+
+
+def test_no_piece_is_lost_with_a_worker(table: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    subprocess.run(command(table, here, "--processes", "1"), cwd=ROOT, env=environment, check=True)
+    with cluster(tmp_path, [Host()] * 3) as (address, workers):
+        on_dask = command(table, there, "--engine", "dask", "--address", address)
+        run = subprocess.Popen(on_dask, cwd=ROOT, env=environment, text=True)
+        until_parts(there, 1, run)
+        random.Random(0).choice(workers).kill()
+        assert run.wait(120) == 0
+    assert content(there) == content(here)
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(table: Path, environment: dict[str, str], tmp_path: Path) -> None:
     done = subprocess.run(
         command(table, tmp_path / "out", "--engine", "dask", "--address", f"tcp://127.0.0.1:{free_port()}"),
-        cwd=ROOT, env=child_environment() | {"CHURN_RELEASES": str(store.where)}, capture_output=True, text=True,
-        check=False,
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "no Dask scheduler answers" in done.stderr.splitlines()[-1]
