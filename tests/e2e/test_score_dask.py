@@ -1,13 +1,12 @@
 """A real Dask cluster scores files, with the bytes of a run on one machine, also where a worker is lost."""
 
-import random
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -27,27 +26,44 @@ pytestmark = pytest.mark.e2e
 PIECES = 12
 
 
-@contextmanager
-def cluster(folder: Path, at: Sequence[Host]) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler on the first host, and its workers, one on each of the others, which know neither the
-    store nor each other's folders."""
-    address = f"tcp://{at[0].address}:{free_port()}"
-    environment = child_environment() | {"DASK_DISTRIBUTED__WORKER__DAEMON": "false"}
+class Cluster:
+    """A scheduler on the first host, and workers, one on each of the others, which know neither the store nor each
+    other's folders."""
 
-    def dask(host: Host, name: str, *words: str) -> subprocess.Popen[bytes]:
+    def __init__(self, folder: Path, at: Sequence[Host]):
+        self.folder, self.at = folder, at
+        self.address = f"tcp://{at[0].address}:{free_port()}"
+        self.scheduler = self._dask(at[0], "scheduler", "scheduler", "--port", self.address.rpartition(":")[2])
+        self.workers = [self._worker(i) for i in range(len(at) - 1)]
+
+    def start(self, i: int) -> None:
+        """Another worker in the place of a dead one."""
+        self.workers[i] = self._worker(i)
+
+    def kill(self, i: int) -> None:
+        self.workers[i].kill()
+        self.workers[i].wait()
+
+    def _worker(self, i: int) -> subprocess.Popen[bytes]:
+        limits = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.folder / f"worker-{i}"))
+        return self._dask(self.at[i + 1], f"worker-{i}", "worker", self.address, *limits)
+
+    def _dask(self, host: Host, name: str, *words: str) -> subprocess.Popen[bytes]:
         command = host.on(sys.executable, "-m", "dask", *words, "--host", host.address, "--no-dashboard")
-        with (folder / f"{name}.log").open("ab") as log:
+        environment = child_environment() | {"DASK_DISTRIBUTED__WORKER__DAEMON": "false"}
+        with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
-    with ExitStack() as stack:
-        started = [dask(at[0], "scheduler", "scheduler", "--port", address.rpartition(":")[2])]
-        for i, host in enumerate(at[1:]):
-            limits = ("--nthreads", "1", "--no-nanny", "--local-directory", str(folder / f"worker-{i}"))
-            started.append(dask(host, f"worker-{i}", "worker", address, *limits))
-        for process in started:
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        yield address, started[1:]
+
+@contextmanager
+def cluster(folder: Path, at: Sequence[Host]) -> Iterator[Cluster]:
+    started = Cluster(folder, at)
+    try:
+        yield started
+    finally:
+        for process in (*started.workers, started.scheduler):
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
@@ -92,13 +108,13 @@ def test_hosts_of_a_cluster_give_the_bytes_of_one_machine_in_whatever_order_they
     outs = [tmp_path / "one", tmp_path / "two"]
     for processes, out in enumerate(outs, 1):
         subprocess.run(command(table, out, "--processes", str(processes)), cwd=ROOT, env=environment, check=True)
-    with hosts(3) as at, cluster(tmp_path, at) as (address, workers):
-        on_dask = at[0].on(*command(table, there := tmp_path / "there", "--engine", "dask", "--address", address))
-        run = subprocess.Popen(on_dask, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    with hosts(3) as at, cluster(tmp_path, at) as of_hosts:
+        on_dask = command(table, there := tmp_path / "there", "--engine", "dask", "--address", of_hosts.address)
+        run = subprocess.Popen(at[0].on(*on_dask), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         until_parts(there, 1, run)
-        workers[0].send_signal(signal.SIGSTOP)  # its piece waits for pieces that come after it
+        of_hosts.workers[0].send_signal(signal.SIGSTOP)  # its piece waits for pieces that come after it
         until_parts(there, 4, run)
-        workers[0].send_signal(signal.SIGCONT)
+        of_hosts.workers[0].send_signal(signal.SIGCONT)
         _, lines = run.communicate(timeout=120)
     ended = re.findall(r"pieces: (\d+)\.parquet", lines)
     assert len(ended) == PIECES
@@ -109,11 +125,11 @@ def test_hosts_of_a_cluster_give_the_bytes_of_one_machine_in_whatever_order_they
 def test_no_piece_is_lost_with_a_worker(table: Path, environment: dict[str, str], tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     subprocess.run(command(table, here, "--processes", "1"), cwd=ROOT, env=environment, check=True)
-    with cluster(tmp_path, [Host()] * 3) as (address, workers):
-        on_dask = command(table, there, "--engine", "dask", "--address", address)
+    with cluster(tmp_path, [Host()] * 3) as started:
+        on_dask = command(table, there, "--engine", "dask", "--address", started.address)
         run = subprocess.Popen(on_dask, cwd=ROOT, env=environment, text=True)
         until_parts(there, 1, run)
-        random.Random(0).choice(workers).kill()
+        started.kill(0)
         assert run.wait(120) == 0
     assert content(there) == content(here)
 
