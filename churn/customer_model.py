@@ -18,8 +18,13 @@ Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT, pattern=r"^[^\x00]
 SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 
 
+WEEK = "W"  # of ISO 8601's 2024-W10-1, which is no date in tables either
+
+
 def _date(text: str) -> str:
     try:
+        if WEEK in text:
+            raise ValueError
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise PydanticCustomError("date", "Value is no date like 2024-12-31") from None

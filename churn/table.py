@@ -15,6 +15,9 @@ from churn.params import closest
 from churn.schema import Column, Schema, Target, Time, as_text
 from churn.script import InputError
 
+FIRST_DAY = pd.Timestamp("0001-01-01")
+NOW = ("now", "today")
+
 
 def as_texts(raw: pd.Series, missing: tuple[str, ...]) -> pd.Series:
     """Every cell as stripped text (see `as_text`), null where it is null, empty or one of the `missing` markers."""
@@ -102,9 +105,12 @@ def plain_numbers(texts: pd.Series, column: Column) -> pd.Series:
 
 
 def moments(texts: pd.Series, format: str | None = None) -> pd.Series:
-    """Dates and times in UTC, without zone, ISO 8601 or in a format of strptime; what is none becomes null."""
+    """Dates and times in UTC, without zone, ISO 8601 or in a format of strptime; what is none, or is outside the years
+    1 to 9999, becomes null."""
     found: pd.Series = pd.to_datetime(texts, format=format or "ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
-    return found.dt.as_unit("us")  # nanoseconds know no day after 2262, and cannot be subtracted from 9999-12-31
+    found = found.dt.as_unit("us")  # nanoseconds know no day after 2262, and cannot be subtracted from 9999-12-31
+    # pandas knows a year 0, and takes the words now and today for the moment at which it reads them
+    return found.where((found >= FIRST_DAY) & ~texts.isin(NOW))
 
 
 def days_before(dates: pd.Series, day: pd.Series | date) -> pd.Series:

@@ -136,9 +136,17 @@ def distinct(cells: pa.Array, missing: tuple[str, ...]) -> tuple[pd.Series, np.n
     if pa.types.is_string(known.type) or pa.types.is_large_string(known.type):
         texts = pa.concat_arrays([known, pa.nulls(1, known.type)]).to_pandas().astype("str")
     else:
-        texts = pd.Series([*known.to_pylist(), None], dtype=object)
+        texts = pd.Series([*values(known), None], dtype=object)
     place = encoded.indices.cast(pa.int64()).fill_null(len(known))
     return as_texts(texts, missing), place.to_numpy(zero_copy_only=False)
+
+
+def values(cells: pa.Array) -> list[Any]:
+    """Python's; of times beyond the year 9999, which Python has none for, all texts."""
+    try:
+        return list(cells.to_pylist())
+    except (OverflowError, ValueError):
+        return list(cells.cast(pa.string()).to_pylist())
 
 
 def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pd.Series:

@@ -20,6 +20,7 @@ from churn.script import InputError
 ROWS = 500_000  # of a piece of Parquet, at least, as far as the file has them
 BYTES = 2**26  # of a piece of CSV, about
 BATCH = 2**17  # rows that are scored at once; other batches could change the last digit
+ROW_BYTES = 2**23  # of a row of CSV, at most
 SCANNED = 2**23  # bytes at once, in search of a row's end
 SUFFIXES: dict[str, Literal["parquet", "csv"]] = {
     ".parquet": "parquet",
@@ -54,14 +55,17 @@ class Piece:
     form: Format = Format()
 
     def batches(self, as_levels: Collection[str] = ()) -> Iterator[pa.Table]:
-        """The rows, in their order, in tables of at most BATCH rows; texts where the file has no types.
+        """The rows, in their order, in tables of at most BATCH rows, at least one; texts where the file has no types.
 
         Text columns of Parquet with these headers come as dictionaries.
         """
         try:
-            yield from self._parquet(as_levels) if self.kind == "parquet" else self._csv()
+            tables = self._parquet(as_levels) if self.kind == "parquet" else self._csv()
+            first = next(tables, None)
+            yield self._empty() if first is None else first
+            yield from tables
         except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, EOFError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path} can't be read: {' '.join(str(error).split())[:300]}") from None
+            raise InputError(f"{self.path} can't be read: {reason(error)}") from None
 
     def content(self) -> str:
         """sha256 of the bytes that it is read from."""
@@ -84,6 +88,11 @@ class Piece:
         ends = [start + chunk.total_compressed_size for start, chunk in zip(starts, chunks, strict=True)]
         return min(starts, default=0), max(ends, default=0)
 
+    def _empty(self) -> pa.Table:
+        if self.kind == "parquet":
+            return parquet.read_schema(self.path).empty_table()
+        return pa.table([pa.array([], pa.string())] * len(self.headers), self.headers)
+
     def _parquet(self, as_levels: Collection[str]) -> Iterator[pa.Table]:
         with parquet.ParquetFile(self.path, read_dictionary=texts_of(self.path, as_levels)) as file:
             for batch in file.iter_batches(BATCH, row_groups=list(range(self.start, self.stop)), use_threads=False):
@@ -101,6 +110,7 @@ class Piece:
             column_names=self.headers if self.start else (),  # the first piece has the header
             encoding=self.form.encoding,
             use_threads=False,
+            block_size=ROW_BYTES,
         )
         texts = csv.ConvertOptions(column_types=dict.fromkeys(self.headers, pa.string()), strings_can_be_null=False)
         waiting: list[pa.RecordBatch] = []
@@ -188,7 +198,10 @@ def spans(path: Path, form: Format) -> Iterator[tuple[int, int, tuple[str, ...]]
                 headers = tuple(file.schema_arrow.names)
                 yield from ((start, stop, headers) for start, stop in grouped(file.metadata))
             return
-        options, parse = csv.ReadOptions(encoding=form.encoding, use_threads=False), parsing(path, form)
+        options, parse = (
+            csv.ReadOptions(encoding=form.encoding, use_threads=False, block_size=ROW_BYTES),
+            parsing(path, form),
+        )
         with pa.input_stream(str(path), compression=packing(path)) as stream:
             first = stream.read(SCANNED)
         if len(first) < SCANNED and not {LINE, RETURN} & {*first}:  # a header alone, which Arrow reads as no line
@@ -202,7 +215,14 @@ def spans(path: Path, form: Format) -> Iterator[tuple[int, int, tuple[str, ...]]
         else:
             yield from ((start, stop, headers) for start, stop in ranges(path, ord(parse.delimiter)))
     except (pa.ArrowInvalid, OSError, EOFError, LookupError, UnicodeError) as error:
-        raise InputError(f"{path} can't be read: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{path} can't be read: {reason(error)}") from None
+
+
+def reason(error: Exception) -> str:
+    """In one line."""
+    words = " ".join(str(error).split())[:300]
+    too_long = f"a row of more than {ROW_BYTES >> 20} MB; shorten it, or close a quote that has no end"
+    return too_long if "straddling object" in words else words
 
 
 def grouped(metadata: parquet.FileMetaData) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
+from churn.customer_model import Day
 from churn.schema import Column, Schema
 from churn.script import InputError
 from churn.table import as_texts, cell_of, customers, fingerprints, left_out, moments, named, typed
@@ -258,6 +260,13 @@ def test_a_day_of_no_end_is_counted_beside_times_in_nanoseconds() -> None:
     )
     table = pd.DataFrame({"until": ["9999-12-31", "0001-01-01"], "day": ["2024-03-31T18:00:00.123456789"] * 2})
     assert told(customers(table.astype("str"), schema)["until"]) == [-2913083.0, 738975.0]
+
+
+@pytest.mark.parametrize("text", ["2024-W10-1", "now", "today", "0000-12-31", "-0001-01-01", "10000-01-01"])
+def test_what_is_no_day_of_the_calendar_is_refused_in_tables_and_in_requests(text: str) -> None:
+    assert moments(pd.Series([text, "2024-03-04"], dtype="str")).isna().tolist() == [True, False]
+    with pytest.raises(ValidationError, match=r"no date like 2024-12-31|at most 10 characters"):
+        TypeAdapter(Day).validate_python(text)
 
 
 @pytest.mark.parametrize(

@@ -200,3 +200,15 @@ def test_numbers_are_what_training_reads(cells: list[str | None]) -> None:
     expected, bad = typed(as_texts(pd.Series(cells, dtype="str"), ("", "NA")), column)
     np.testing.assert_array_equal(values, expected.to_numpy())
     assert sorted(faults) == np.flatnonzero(bad).tolist()
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("s"), pa.date32()])
+def test_times_beyond_the_calendar_refuse_their_rows_alone(kind: pa.DataType) -> None:
+    schema = SCHEMA.model_copy(update={"columns": (*SCHEMA.columns[:-1], Column(name="joined", type="date"))})
+    days = pa.array([2932896, 2932897], pa.int32()).cast(pa.date32())  # the last that Python has, and the one after it
+    found = check(table(joined=days.cast(kind)), schema, DAY)
+    assert found.columns["joined"][0] == days_before(["9999-12-31"], [DAY.isoformat()])[0]
+    (words,) = found.refused.pop(1)
+    assert words.startswith("joined: '10000-01-01")
+    assert words.endswith("is no date of ISO 8601")
+    assert found.refused == {}

@@ -179,3 +179,21 @@ def test_a_cut_file_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"{name} can't be read: .+") as error:
             rows(pieces_of(str(tmp_path / name), Format()))
         assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_row_of_megabytes_is_read_and_one_of_more_than_eight_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"a,b\n1,2\n3,{'x' * 3 * 2**20}\n4,5\n")
+    assert sum(len(table) for piece in pieces_of(str(path), Format()) for table in piece.batches()) == 3
+    path.write_text(f"a,b\n1,2\n3,{'x' * 2**25}\n4,5\n")
+    with pytest.raises(InputError, match=r"t\.csv can't be read: a row of more than 8 MB; shorten it"):
+        rows(pieces_of(str(path), Format()))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet"])
+def test_a_file_without_rows_still_has_columns(tmp_path: Path, name: str) -> None:
+    empty = FRAME.head(0)
+    empty.to_parquet(tmp_path / name) if name == "t.parquet" else empty.to_csv(tmp_path / name, index=False)
+    (piece,) = pieces_of(str(tmp_path / name), Format())
+    (table,) = piece.batches()
+    assert (table.column_names, len(table)) == (list(FRAME), 0)

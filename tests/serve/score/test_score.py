@@ -265,3 +265,14 @@ def test_the_riskiest_of_all_pieces_get_reasons_in_the_service_s_words(
     assert content(out) == before
     with pytest.raises(InputError, match="of another input or release"):
         score(table, "--reasons", "8")
+
+
+def test_a_file_without_rows_is_held_to_its_columns(table: Path, score: Scored, tmp_path: Path) -> None:
+    none = pd.read_parquet(table).head(0)
+    (tmp_path / "none").mkdir()
+    none.to_csv(tmp_path / "none/a.csv", index=False)
+    none.to_csv(tmp_path / "none/b.csv", index=False)
+    assert read_manifest(score(tmp_path / "none"))["rows"] == 0
+    none.drop(columns="tenure").to_csv(tmp_path / "none/b.csv", index=False)
+    with pytest.raises(InputError, match=r"b\.csv lacks the column 'tenure'"):
+        score(tmp_path / "none", out="other")
