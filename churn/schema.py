@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from churn.params import closest
+from churn.params import closest, read_yaml
 from churn.script import InputError
 
 TARGET = "churned"  # the target's name behind preprocess, whatever a table calls it
@@ -246,7 +246,7 @@ class Schema(_Part):
 def read_schema(path: Path) -> Schema:
     """The schema in `path`; every mistake in it is one line of the InputError."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise InputError(
             f"schema {path} is missing; draft one with: python -m churn.draft_schema TABLE --target HEADER"
