@@ -43,7 +43,8 @@ class ColumnsOf:
         return name in self._names
 
     def __getitem__(self, name: str) -> pd.Series:
-        return pd.read_parquet(self._path, columns=[name])[name]
+        with parquet.ParquetFile(self._path) as file:  # half the time of pd.read_parquet, which looks for a data set
+            return file.read(columns=[name]).to_pandas()[name]
 
 
 class RowsOf:
