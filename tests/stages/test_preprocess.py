@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from churn.schema import CUSTOMER, TARGET, Schema
 from churn.script import InputError
-from stages.preprocess import main, preprocess
+from stages.preprocess import main, preprocess, stratified
 
 KNOBS: dict[str, Any] = {"drop_duplicates": True, "split": "auto", "test_size": 0.2, "largest": 1000, "seed": 42}
 PLAIN: dict[str, Any] = {
@@ -180,6 +182,22 @@ def test_the_stratified_split_is_scikit_learn_s_row_for_row() -> None:
     assert train[TARGET].mean() == test[TARGET].mean() == 1 / 3
 
 
+@given(
+    st.lists(st.booleans(), min_size=2, max_size=60),
+    st.floats(0.01, 0.99),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_drawn_rows_are_those_of_scikit_learn(left: list[bool], test_size: float, seed: int) -> None:
+    try:
+        expected = train_test_split(np.arange(len(left)), test_size=test_size, stratify=left, random_state=seed)
+    except ValueError:
+        with pytest.raises(ValueError, match="each side needs one of either outcome"):
+            stratified(np.array(left), test_size, seed)
+        return
+    drawn = stratified(np.array(left), test_size, seed)
+    assert [side.tolist() for side in drawn] == [side.tolist() for side in expected]
+
+
 def test_the_seed_is_that_of_the_split() -> None:
     one, other = (preprocess(texts(), SCHEMA, **KNOBS | {"seed": seed})[1] for seed in (1, 2))
     assert set(one["customer_id"]) != set(other["customer_id"])
@@ -224,7 +242,9 @@ def test_newest_customers_of_one_outcome_cannot_be_the_test() -> None:
 
 def test_too_few_leavers_to_split_are_one_line() -> None:
     table = texts(6, left=["Yes", "No", "No", "No", "No", "No"])
-    with pytest.raises(InputError, match=r"^6 customers do not split with preprocess.test_size 0.2: The least popul"):
+    with pytest.raises(
+        InputError, match=r"^6 customers do not split with preprocess.test_size 0.2: the rarer outcome has 1 "
+    ):
         preprocess(table, SCHEMA, **KNOBS)
 
 
