@@ -18,7 +18,6 @@ from joblib import Parallel, delayed
 from pydantic import Field
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import make_classification
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -184,6 +183,7 @@ def check_exportable(classifier: ClassifierMixin, path: str) -> None:
     from onnx import checker, helper
     from skl2onnx import convert_sklearn  # half a second
     from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.datasets import make_classification
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the training warns
