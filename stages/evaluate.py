@@ -32,6 +32,7 @@ HEADLINES = (
 NOISY = {"ece": 1.0} | {name: 1.0 if name.endswith("_share") else np.inf for name in MAXIMA}
 FEW = 0.01  # share of the customers, and of all but the others, that an offer is hardly meant for
 SHUFFLED = 1000  # customers whose columns are shuffled, at most
+STACKED = 30_000  # shuffled rows that are scored at once: to encode a frame costs more than the model
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
 
 
@@ -175,14 +176,17 @@ def importance(
     kept = rng.permutation(len(customers))[:SHUFFLED]
     customers, churned = customers.iloc[kept], churned[kept]
     whole = roc_auc_score(churned, model.predict_proba(customers)[:, 1])
-    rows = []
-    for column in customers:
-        # all shuffles in one frame: encoding it costs more than the model
-        draws = np.concatenate([rng.permutation(len(customers)) for _ in range(repeats)])
-        stacked = pd.concat([customers] * repeats).assign(**{column: customers[column].to_numpy()[draws]})
-        p = model.predict_proba(stacked)[:, 1].reshape(repeats, -1)
-        rows.append({"column": column, "roc_auc_lost": whole - np.mean([roc_auc_score(churned, q) for q in p])})
+    rows, names, step = [], list(customers), max(1, STACKED // (repeats * len(customers)))
+    for columns in (names[start : start + step] for start in range(0, len(names), step)):
+        stacked = pd.concat([shuffled(customers, column, rng) for column in columns for _ in range(repeats)])
+        p = model.predict_proba(stacked)[:, 1].reshape(len(columns), repeats, -1)
+        lost = [whole - np.mean([roc_auc_score(churned, q) for q in draws]) for draws in p]
+        rows += [{"column": column, "roc_auc_lost": loss} for column, loss in zip(columns, lost, strict=True)]
     return pd.DataFrame(rows).sort_values("roc_auc_lost", ascending=False, kind="stable")
+
+
+def shuffled(customers: pd.DataFrame, column: str, rng: np.random.Generator) -> pd.DataFrame:
+    return customers.assign(**{column: customers[column].array[rng.permutation(len(customers))]})
 
 
 def main(
