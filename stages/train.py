@@ -127,21 +127,24 @@ def pipeline(inputs: pd.DataFrame, classifier: ClassifierMixin, scale: bool = Fa
     takes_missing = get_tags(classifier).input_tags.allow_nan and not scale
     imputer = ("impute", SimpleImputer(strategy="median", keep_empty_features=True))
     double = [("double", FunctionTransformer(as_double)), *([("scale", StandardScaler())] if scale else [])]
-    limits = [inputs.attrs.get("max_levels", {}).get(name, MAX_LEVELS) for name in inputs.columns[len(numbers) :]]
+    levels = {column: inputs.iloc[:, column].nunique() for column in last}
+    most = {column: inputs.attrs.get("max_levels", {}).get(inputs.columns[column], MAX_LEVELS) for column in last}
+    # with a limit the encoder counts the levels, which takes as long as a logistic regression
+    limits = {column: most[column] if levels[column] >= most[column] else None for column in last}
     one_hot = [
         (
-            f"levels_{limit}",
+            f"levels_{limit}" if limit else "levels",
             OneHotEncoder(
                 max_categories=limit,
                 handle_unknown="infrequent_if_exist",
                 sparse_output=False,
                 dtype="float32" if takes_missing else "float64",
             ),
-            [column for column, own in zip(last, limits, strict=True) if own == limit],
+            [column for column in last if limits[column] == limit],
         )
-        for limit in sorted(set(limits))
+        for limit in sorted(set(limits.values()), key=lambda limit: limit or 0)
     ]
-    many = [column for column in last if inputs.iloc[:, column].nunique() > RATED]
+    many = [column for column in last if levels[column] > RATED]
     rates = ("rates", LevelRates(target_type="binary", cv=StratifiedKFold(5, shuffle=True, random_state=0)))
     encode = ColumnTransformer(
         [
