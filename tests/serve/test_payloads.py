@@ -98,7 +98,7 @@ def test_a_day_means_its_end_so_that_an_answer_of_that_day_is_before_it() -> Non
 
 @pytest.mark.parametrize("at", ["2062-01-01", "2062-01-01T00:00:00Z", "9999-12-31T23:59:59-23:00", "9999-12-31"])
 def test_what_lies_in_the_future_is_no_observation(at: str) -> None:
-    with pytest.raises(ValidationError, match="lies in the future; an outcome is observed before it is sent"):
+    with pytest.raises(ValidationError, match="lies in the future; what is reported has happened"):
         observed(at)
 
 
