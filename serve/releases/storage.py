@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from churn.release import FILES, MANIFEST, ReleaseError, open_release
 from churn.script import InputError
+from serve.storage import ObjectStorage, sync
 
 LOCK = ".lock"
 
@@ -113,53 +114,27 @@ class Folder:
             yield
 
 
-class Objects:
-    """Object storage (s3://bucket/path, gs://..., abfs://...): it has no lock, but creates a file once.
+class Objects(ObjectStorage):
+    """Object storage: it has no lock, but creates a file once.
 
     Bundles are read through a folder of this machine; what lies there is verified and else fetched again.
     """
 
     def __init__(self, url: str):
-        import fsspec
-
-        self.url = url.rstrip("/")
-        try:
-            self.fs, self.root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"CHURN_RELEASES {self.url}: {error}") from None
+        super().__init__(url, "CHURN_RELEASES")
         name = f"churn-releases-{os.getuid()}-{sha256(self.url.encode()).hexdigest()[:12]}"
         self.cache = Path(tempfile.gettempdir(), name)
 
-    def names(self, below: str) -> list[str]:
-        self.fs.invalidate_cache()
-        try:
-            listed = self._ask(self.fs.ls, f"{self.root}/{below}", detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted(path.rpartition("/")[2] for path in listed)
-
     def bundles(self) -> list[str]:
-        self.fs.invalidate_cache()
-        return sorted(path.split("/")[-2] for path in self._ask(self.fs.glob, f"{self.root}/*/{MANIFEST}"))
-
-    def read(self, name: str) -> bytes:
-        content: bytes = self._ask(self.fs.cat_file, f"{self.root}/{name}")
-        return content
-
-    def create(self, name: str, content: bytes) -> None:
-        try:
-            self._ask(self.fs.pipe_file, f"{self.root}/{name}", content, mode="create")
-        except FileExistsError:
-            if self.read(name) != content:  # else the answer to it was lost, and the client of the storage tried again
-                raise
+        return sorted(path.split("/")[-2] for path in self.ask(self.fs.glob, self.path(f"*/{MANIFEST}")))
 
     def replace(self, name: str, content: bytes) -> None:
-        self._ask(self.fs.pipe_file, f"{self.root}/{name}", content)
+        self.ask(self.fs.pipe_file, self.path(name), content)
 
     def put(self, bundle: Path, name: str, check: Callable[[Path], object]) -> None:
         check(bundle)
         for file in (*FILES, MANIFEST):  # the manifest last: it makes the rest a bundle
-            self._ask(self.fs.put_file, str(bundle / file), f"{self.root}/{name}/{file}")
+            self.ask(self.fs.put_file, str(bundle / file), self.path(f"{name}/{file}"))
         check(self.bundle(name))
 
     def bundle(self, name: str) -> Path:
@@ -178,22 +153,13 @@ class Objects:
             fetched.mkdir()
             for file in (*FILES, MANIFEST):
                 with suppress(FileNotFoundError):  # opening it reports what is missing
-                    self._ask(self.fs.get_file, f"{self.root}/{name}/{file}", str(fetched / file))
+                    self.ask(self.fs.get_file, self.path(f"{name}/{file}"), str(fetched / file))
             shutil.rmtree(folder, ignore_errors=True)
             fetched.rename(folder)  # complete for every reader
         return folder
 
     def alone(self) -> AbstractContextManager[None]:
         return nullcontext()
-
-    def _ask(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        try:
-            return method(*arguments, **options)
-        except OSError:
-            raise
-        except Exception as error:  # each kind of storage has errors of its own
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"CHURN_RELEASES {self.url} can't be reached: {type(error).__name__}: {reason}") from error
 
 
 def _is_whole(folder: Path) -> bool:
@@ -202,12 +168,3 @@ def _is_whole(folder: Path) -> bool:
     except ReleaseError:
         return False
     return True
-
-
-def sync(path: Path) -> None:
-    """Have a file, or a folder's list of files, on the disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -264,7 +264,7 @@ class Store:
             return bool(json.loads(self.files.read(STATE)) == state)
         except FileNotFoundError:
             return state == EMPTY
-        except (ValueError, OSError):
+        except (ValueError, OSError, InputError):
             return False
 
     def _write(self, state: State) -> None:
