@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from churn.model import load_model
-from churn.schema import CUSTOMER, TARGET
+from churn.schema import CUSTOMER, MAX_LEVELS, TARGET
 from churn.scores import SCORES
 from churn.script import InputError
 from stages.train import Trained, estimator, main, pipeline, summary, train
@@ -96,6 +97,23 @@ def test_a_held_out_customer_was_not_learned_from(frame: pd.DataFrame, logistic:
     inputs = frame.drop(columns=TARGET)
     alone = pipeline(inputs, estimator(LOGISTIC, 1), scale=True).fit(inputs[~held], frame[TARGET][~held])
     np.testing.assert_allclose(logistic.out_of_fold["p"][held], alone.predict_proba(inputs[held])[:, 1], atol=1e-6)
+
+
+def test_a_limit_that_no_category_reaches_changes_no_probability(frame: pd.DataFrame) -> None:
+    inputs, churned = frame.drop(columns=TARGET), frame[TARGET].to_numpy()
+    model = pipeline(inputs, estimator(LOGISTIC, 1), scale=True)
+    assert model.get_params()["encode__levels__max_categories"] is None
+    limited = clone(model).set_params(encode__levels__max_categories=MAX_LEVELS)
+    rows = pd.concat([inputs, inputs.head(9).assign(contract="never seen")])
+    p, p_limited = (one.fit(inputs, churned).predict_proba(rows) for one in (model, limited))
+    assert (p == p_limited).all()
+
+
+def test_a_category_that_reaches_its_limit_is_encoded_within_it(frame: pd.DataFrame) -> None:
+    inputs, churned = frame.drop(columns=TARGET), frame[TARGET].to_numpy()
+    inputs.attrs["max_levels"] = {"contract": inputs["contract"].nunique()}
+    encode = pipeline(inputs, estimator(LOGISTIC, 1), scale=True).fit(inputs, churned).named_steps["encode"]
+    assert encode.named_transformers_["levels_3"].max_categories == inputs["contract"].nunique() == 3
 
 
 @pytest.mark.slow
