@@ -57,6 +57,7 @@ OUTSIDE = {
     "churn/sequential.py": "of reports on arms that chance has split",
     "churn/offers.py": "of those who look at outcomes, which the pipeline's table holds already",
     "churn/reasons.py": "the check's and the service's alone",
+    "churn/scored.py": "the check's, the campaigns' and python -m serve.score's alone",
     "churn/draft_schema.py": "a command for people, before there is a schema to run with",
     "churn/draft_columns.py": "a command for people, before there is a schema to run with",
     "churn/formats.py": "a command for people, before there is a schema to run with",

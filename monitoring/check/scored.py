@@ -15,12 +15,12 @@ import pandas as pd
 
 from churn.features import MISSING
 from churn.release import REFERENCE, open_release
+from churn.scored import MANIFEST, read_manifest
 from churn.script import InputError
 from monitoring.check.drift import PREDICTION
 from monitoring.check.findings import Window
 from monitoring.check.snapshot_files import Snapshot, Standing
 from serve.releases.store import Store
-from serve.score.folder import MANIFEST, read_manifest
 from serve.settings import read_settings
 
 STANDING = 20_000

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from churn.scored import FORMAT, MANIFEST
 from churn.script import InputError, write_text
 
-MANIFEST = "MANIFEST.json"
 OURS = re.compile(r"(part|rejected)-\d{5,}-[0-9a-f]{16}\.parquet")
 LEFTOVER = re.compile(r"\.(part|rejected)-.*\.tmp|\.MANIFEST\..*\.json")
 
@@ -46,15 +46,5 @@ def made_ready(out: Path, names: Sequence[str], *others: str) -> None:
 
 def write_manifest(out: Path, identity: dict[str, Any], edges: dict[str, Any], pieces: Sequence[Any]) -> None:
     totals = {key: sum(piece[key] for piece in pieces) for key in ("rows", "scored", "rejected")}
-    content = {"format": 1, **identity, **totals, "edges": edges, "pieces": list(pieces)}
+    content = {"format": FORMAT, **identity, **totals, "edges": edges, "pieces": list(pieces)}
     write_text(out / MANIFEST, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """What the folder holds; an InputError where it has no manifest, so that nothing in it counts."""
-    try:
-        return dict(json.loads((out / MANIFEST).read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{out} has no {MANIFEST}: no run of python -m serve.score has ended there") from None
-    except ValueError as error:
-        raise InputError(f"{out / MANIFEST} is not JSON: {error}") from None

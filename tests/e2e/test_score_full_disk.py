@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from churn.schema import TARGET
+from churn.scored import read_manifest
 from serve.releases.store import Store
-from serve.score.folder import read_manifest
 from tests.conftest import ROOT
 from tests.e2e.test_durability import enlarge, small_disk
 from tests.e2e.test_score_dask import command

@@ -17,12 +17,12 @@ from pyarrow import parquet
 
 from churn import release
 from churn.schema import TARGET
+from churn.scored import read_manifest
 from churn.script import InputError
 from serve.predict.live import bucket
 from serve.releases.store import Store
 from serve.score import job, pieces, summary
 from serve.score.__main__ import main
-from serve.score.folder import read_manifest
 
 Scored = Callable[..., Path]
 PIECES = 4
