@@ -8,6 +8,15 @@ from pydantic import Field
 
 from churn.params import read_knobs
 
+MAX_OFFERS = 20
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    cost: Annotated[float, Field(ge=0, le=1e9)]  # of one offer, taken or not
+    success: Annotated[float, Field(gt=0, le=1)]  # share of leaving customers that it keeps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Campaigns:
@@ -16,6 +25,10 @@ class Campaigns:
     effect: Annotated[float, Field(gt=0)]  # money per contact
     alpha: Annotated[float, Field(gt=0, le=0.5)]
     min_known: Annotated[int, Field(ge=2)]
+    control: Annotated[float, Field(ge=0, lt=1)]  # share of the selected customers
+    offers: Annotated[dict[Name, Offer], Field(max_length=MAX_OFFERS)]  # by name; none: that of the section profit
+    months: Annotated[int, Field(ge=1, le=1200)]
+    discount: Annotated[float, Field(ge=0, lt=1)]  # a month's
 
 
 def read_lasts() -> timedelta:

@@ -19,7 +19,7 @@ from typing import Any
 from churn.git import child_environment
 from churn.script import run
 
-CODE = ("churn", "stages", "serve", "monitoring", "review")
+CODE = ("churn", "stages", "serve", "campaigns", "monitoring", "review")
 REQUIREMENTS = ("requirements.txt", "serve/requirements.txt", ".ci/spark/requirements.txt")
 PYPROJECT, BASELINE = Path("pyproject.toml"), Path(".secrets.baseline")
 # of an environment of its own: it brings a pip, and what looks at packages is none of them

@@ -22,7 +22,7 @@ from tests.test_house import ROOT, modules, scripts, tree
 
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-HOUSE = ("churn", "stages", "serve", "monitoring", "review", "demo", "tests", "benchmarks")
+HOUSE = ("churn", "stages", "serve", "campaigns", "monitoring", "review", "demo", "tests", "benchmarks")
 
 
 # script -> why the service is not held to what it imports
@@ -32,7 +32,7 @@ BESIDE = {
     **dict.fromkeys(scripts("serve/score"), "a command for files, where pandas and pyarrow are"),
 }
 SCRIPTS, WATCH = scripts("churn", "stages"), scripts("monitoring")
-REVIEW = scripts("review")
+REVIEW, ACTING = scripts("review"), scripts("campaigns")
 SERVICE = [path for path in scripts("serve") if path not in BESIDE]
 # what the service must start without
 HEAVY = {"pandas", "sklearn", "mlflow", "joblib", "scipy", "pyarrow", "xgboost", "onnx", "skl2onnx", "evidently", "dvc"}
@@ -119,7 +119,7 @@ def closure(path: str) -> set[str]:
     while waiting:
         found.add(current := waiting.pop())
         files = {f"{module.replace('.', '/')}.py" for module in modules(current)}
-        waiting += sorted(files & {*SCRIPTS, *SERVICE, *WATCH, *REVIEW} - found)
+        waiting += sorted(files & {*SCRIPTS, *SERVICE, *WATCH, *REVIEW, *ACTING} - found)
     return found
 
 
@@ -249,12 +249,12 @@ def test_every_plot_draws_a_file_that_a_stage_writes() -> None:
 
 
 def test_every_section_is_read_by_somebody() -> None:
-    read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE, *WATCH, *REVIEW]))
+    read = set().union(*(sections(path) for path in [*map(script, STAGES), *SERVICE, *WATCH, *REVIEW, *ACTING]))
     assert {section.partition(".")[0] for section in read} == set(PARAMS)
 
 
 def test_profit_is_checked_wherever_it_is_read() -> None:
-    for path in scripts("stages", "serve", "monitoring", "demo"):
+    for path in scripts("stages", "serve", "campaigns", "monitoring", "demo"):
         for call in (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)):
             if isinstance(call.func, ast.Name) and call.func.id in READERS and ast.unparse(call.args[0]) == "'profit'":
                 assert ast.unparse(call) == "read_knobs('profit', Profit)", path
