@@ -36,10 +36,10 @@ CUSTOMERS = 1_000_000  # simulated; more rows repeat them under other ids
 BASELINE = 1_000_000  # rows, at most
 
 
-def cost(*command: str, **variables: str) -> Cost:
+def cost(*command: str, cwd: Path = ROOT, **variables: str) -> Cost:
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=ROOT, env=child_environment() | variables, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", *command], cwd=cwd, env=child_environment() | variables, stderr=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
