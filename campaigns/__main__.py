@@ -1,28 +1,41 @@
-"""Campaigns: whom to make an offer.
+"""Campaigns: whom to make an offer, who was made one, and what it brought.
 
 `plan` reads the folder of scores that python -m serve.score made, and says whom to make which offer: the list with the
-most expected profit that a budget allows, with a control group that is held back by chance.
+most expected profit that a budget allows, with a control group that is held back by chance. `contacted` tells the log
+who of a list was made an offer and who was held back. `result` compares the two by their outcomes; it may be asked for
+every day. `list` names the campaigns of the log.
 """
 
 import argparse
 import logging
 import re
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from campaigns.folder import check_free, write_plan
-from campaigns.plan import Limit
-from campaigns.report import content_of, list_of
-from campaigns.run import Request, plan
-from campaigns.tables import read_ids
+from campaigns.contacted import contacted
+from campaigns.plan.choice import Limit
+from campaigns.plan.folder import check_free, write_plan
+from campaigns.plan.report import content_of, list_of
+from campaigns.plan.run import Request, plan
+from campaigns.plan.tables import read_ids
+from campaigns.result.experiment import read_experiment, read_list
+from campaigns.result.page import as_html, as_text
+from campaigns.result.report import report
 from churn.campaigns import Campaigns
 from churn.params import read_knobs
 from churn.profit import Profit
+from churn.report_text import day_and_hour
 from churn.schema import ID
 from churn.scored import MANIFEST
-from churn.script import run
-from serve.log.tables import CAMPAIGN
+from churn.script import InputError, as_json, run, write_text
+from churn.text import columns
+from serve.log.database import opened
+from serve.log.tables import CAMPAIGN, CLOCK_SKEW
+from serve.settings import read_settings
 
 log = logging.getLogger("campaigns")
 
@@ -33,7 +46,25 @@ def parser() -> argparse.ArgumentParser:
     add_plan(
         commands.add_parser("plan", help=(words := "whom to make which offer, from scored files"), description=words)
     )
+    add_contacted(
+        commands.add_parser("contacted", help=(words := "tell the log who was made an offer"), description=words)
+    )
+    add_result(commands.add_parser("result", help=(words := "what a campaign brought"), description=words))
+    commands.add_parser("list", help=(words := "the campaigns of the log"), description=words)
     return made
+
+
+def add_contacted(made: argparse.ArgumentParser) -> None:
+    made.add_argument("list", metavar="LIST", type=Path, help="folder of a plan, its list, or a table with its columns")
+    made.add_argument("--campaign", type=campaign, required=True, help="its name, as in the plan")
+    made.add_argument("--at", type=moment, help="when they were contacted, such as 2026-11-01; now")
+
+
+def add_result(made: argparse.ArgumentParser) -> None:
+    made.add_argument("campaign", metavar="NAME", type=campaign, help="of the campaign")
+    made.add_argument("--value", type=money, help="of a customer who stays, on average; profit.customer_value")
+    made.add_argument("--json", action="store_true", help="print it for programs")
+    made.add_argument("--html", type=Path, metavar="FILE", help="also write the result as a page")
 
 
 def add_plan(made: argparse.ArgumentParser) -> None:
@@ -79,6 +110,18 @@ def count(text: str) -> int:
     return int(text)
 
 
+def moment(text: str) -> datetime:
+    """A past moment; without a zone in UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-01 or 2026-11-01T09:30:00Z") from None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if at > datetime.now(UTC) + CLOCK_SKEW:
+        raise argparse.ArgumentTypeError(f"{text} lies in the future; contacts are told when they were made")
+    return at
+
+
 def share(text: str) -> float:
     if not 0 <= (value := float(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no share from 0 to below 1")
@@ -90,6 +133,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     match given.command:
         case "plan":
             write(given)
+        case "contacted":
+            tell(given)
+        case "result":
+            show(given)
+        case "list":
+            show_all()
+
+
+def tell(given: argparse.Namespace) -> None:
+    at = given.at or datetime.now(UTC)
+    offered, control = contacted(given.list, given.campaign, at, read_settings().log)
+    log.info("%s: %d customers made an offer and %d held back are in the log", given.campaign, offered, control)
+    if not control:
+        log.warning("nobody was held back, so what the offers bring can't be measured")
+
+
+def show(given: argparse.Namespace) -> None:
+    knobs = read_knobs("campaigns", Campaigns)
+    profit = read_knobs("profit", Profit)
+    if given.value:
+        profit = replace(profit, customer_value=float(given.value))
+    if isinstance(profit.customer_value, str):
+        raise InputError(
+            f"params.yaml: profit.customer_value is the column {profit.customer_value!r}, which the log does not have; "
+            "say with --value what a customer who stays is worth on average"
+        )
+    with opened(read_settings().log) as engine, engine.connect() as connection:
+        experiment = read_experiment(connection, given.campaign, timedelta(days=knobs.lasts))
+    made = report(experiment, profit, knobs, datetime.now(UTC))
+    if given.html:
+        write_text(given.html, as_html(made))
+    sys.stdout.write(as_json(made.as_dict()) if given.json else as_text(made))
+
+
+def show_all() -> None:
+    with opened(read_settings().log) as engine, engine.connect() as connection:
+        found = read_list(connection)
+    rows = [
+        (one.name, day_and_hour(one.since) if one.since else "", f"{one.offered:,}", f"{one.control:,}")
+        for one in found
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in columns([("campaign", "since", "offered", "held back"), *rows])))
 
 
 def write(given: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns.value import remaining_value
+from campaigns.plan.value import remaining_value
 
 shares = st.floats(0, 1, allow_subnormal=False)
 

@@ -4,14 +4,16 @@ In the CSV a text that begins with one of = + - @, their full-width forms, a tab
 before it, as CWE-1236 advises, and so does one that begins with an apostrophe; `read_list` takes it off again.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from campaigns.tables import readable
+from campaigns.plan.tables import is_parquet, readable
 from churn.script import InputError
+from churn.text import listed
 
 FORMULA = "^['=+\\-@＝＋－＠\t\r\n]"
 COLUMNS = {
@@ -23,6 +25,7 @@ COLUMNS = {
     "expected_profit": pa.float64(),  # of the offer, where it is made
     "value": pa.float64(),  # of a customer who stays
 }
+SIDES = {name: COLUMNS[name] for name in ("customer_id", "offered", "share")}
 REASONS = {f"reason_{number}": pa.string() for number in (1, 2, 3)}
 
 
@@ -45,11 +48,32 @@ def made_safe(texts: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def read_list(path: Path) -> pa.Table:
     """The list as it was planned, from either file."""
-    with readable(path):
-        table = parquet.read_table(path) if path.suffix == ".parquet" else read_csv(path)
+    table = read_table(path)
     if lacking := [name for name in COLUMNS if name not in table.column_names]:
         raise InputError(f"{path} is no list of a plan: it lacks {lacking}")
     return table
+
+
+def read_sides(path: Path) -> pa.Table:
+    """customer_id, offered and share of a list, or of another table that has them; without a share it is 1."""
+    table = read_table(path)
+    if lacking := [name for name in SIDES if name not in table.column_names and name != "share"]:
+        raise InputError(f"{path} has no column {listed(lacking)}; it has {listed(table.column_names)}")
+    if "share" not in table.column_names:
+        table = table.append_column("share", pa.array([1.0] * len(table), pa.float64()))
+    try:
+        return table.select(list(SIDES)).cast(pa.schema(SIDES))
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())[:300]}; expected {describe(SIDES)}") from None
+
+
+def describe(columns: Mapping[str, pa.DataType]) -> str:
+    return ", ".join(f"{name} as {kind}" for name, kind in columns.items())
+
+
+def read_table(path: Path) -> pa.Table:
+    with readable(path):
+        return parquet.read_table(path) if is_parquet(path) else read_csv(path)
 
 
 def read_csv(path: Path) -> pa.Table:
@@ -57,6 +81,8 @@ def read_csv(path: Path) -> pa.Table:
         column_types=COLUMNS | REASONS, strings_can_be_null=True, quoted_strings_can_be_null=False
     )
     table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=options)
+    if not set(COLUMNS) <= set(table.column_names):  # no list of a plan: its apostrophes are its own
+        return table
     for i, field in enumerate(table.schema):
         if field.type == pa.string():
             table = table.set_column(i, field.name, pc.replace_substring_regex(table[i], "^'", ""))

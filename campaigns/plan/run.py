@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from campaigns.control import places
-from campaigns.eligibility import holds, names_in
-from campaigns.plan import Choice, Limit, choose
-from campaigns.scores import PROBABILITY, Pieces, Scores, headers_of, pieces_of, read_scores
-from campaigns.sieve import Sieve
-from campaigns.tables import read_columns
-from campaigns.value import Value
+from campaigns.plan.choice import Choice, Limit, choose
+from campaigns.plan.control import places
+from campaigns.plan.eligibility import holds, names_in
+from campaigns.plan.scores import PROBABILITY, Pieces, Scores, headers_of, pieces_of, read_scores
+from campaigns.plan.sieve import Sieve
+from campaigns.plan.tables import read_columns
+from campaigns.plan.value import Value
 from churn.campaigns import Campaigns, Offer
 from churn.profit import Profit
 from churn.schema import ID

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from campaigns.control import places
+from campaigns.plan.control import places
 
 campaigns = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaigns import plan
-from campaigns.plan import Choice, Limit, by_cost, choose, expected_profit, frontier
+from campaigns.plan.choice import Choice, Limit, by_cost, choose, expected_profit, frontier
 from churn.campaigns import Offer
 from churn.profit import Profit
 from churn.script import InputError

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from campaigns.eligibility import holds, names_in
+from campaigns.plan.eligibility import holds, names_in
 from churn.script import InputError
 
 TABLE = pa.table(

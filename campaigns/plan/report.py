@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from campaigns.plan import UNIT, units
-from campaigns.run import Plan
-from campaigns.scores import reasons_of
+from campaigns.plan.choice import UNIT, units
+from campaigns.plan.run import Plan
+from campaigns.plan.scores import reasons_of
 from churn.release import file_hash
 
 FORMAT = 1  # of plan.json

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from campaigns.tables import as_numbers
+from campaigns.plan.tables import as_numbers
 from churn.schema import ID
 from churn.script import InputError
 from churn.text import quoted

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from campaigns.sieve import Sieve
+from campaigns.plan.sieve import Sieve
 from churn.release import file_hash
 from churn.schema import ID
 from churn.scored import read_manifest

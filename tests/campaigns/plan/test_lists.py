@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns.lists import read_list, write_csv, write_parquet
+from campaigns.plan.lists import read_list, write_csv, write_parquet
 from churn.script import InputError
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from campaigns.__main__ import main
-from campaigns.lists import read_list
+from campaigns.plan.lists import read_list
 from churn.release import file_hash
 from churn.schema import TARGET
 from churn.scored import MANIFEST

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from campaigns.tables import as_numbers, read_columns, read_ids
+from campaigns.plan.tables import as_numbers, read_columns, read_ids
 from churn.script import InputError
 
 names = st.lists(st.text("AB01", min_size=1, max_size=3), max_size=12, unique=True)

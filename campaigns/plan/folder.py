@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from campaigns.lists import write_csv, write_parquet
+from campaigns.plan.lists import write_csv, write_parquet
 from churn.release import file_hash
 from churn.script import InputError, rounded
 
