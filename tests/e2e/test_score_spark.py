@@ -149,12 +149,13 @@ def test_a_cluster_loses_no_piece_with_an_executor_and_gives_the_same_bytes(
 def test_a_piece_that_cannot_be_read_is_one_line(table: Path, folder: Path, environment: dict[str, str]) -> None:
     broken = shutil.copytree(table, folder / "broken") / "05.parquet"
     content = broken.read_bytes()
-    broken.write_bytes(content[:1000] + bytes(len(content) - 9000) + content[-8000:])
+    broken.write_bytes(content[:1000] + bytes(40_000) + content[41_000:])
     done = subprocess.run(
         command(broken.parent, folder / "none", "--engine", "spark", "--address", "local[1]"),
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
+    assert "serve.score: 5 of 16 pieces: 04.parquet" in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"serve.score: {broken} can't be read: ")
     assert "Traceback" not in done.stderr
 
