@@ -76,6 +76,12 @@ class Service(Web):
             raise InputError(f"the service answered {status}: {answer}")
         return int(answer["matched"])
 
+    def contact(self, contacts: Sequence[dict[str, Any]]) -> None:
+        """Who was made an offer, and who was held back."""
+        status, answer = self.post("/contacts", {"contacts": contacts})
+        if status != 200:
+            raise InputError(f"the service answered {status}: {answer}")
+
     def wait_for(self, version: str, arm: str = "champion") -> None:
         """Until that release is loaded as that arm."""
         name = f'churn_model_info{{arm="{arm}",model_version="{version}"}}'

@@ -41,6 +41,8 @@ def pass_time(releases: Path, by: timedelta) -> None:
             for change in (
                 "predictions SET id = moved_id(id), at = moved(at)",
                 "outcomes SET observed_at = moved(observed_at), received_at = moved(received_at)",
+                "contacts SET at = moved(at), received_at = moved(received_at)",
+                "campaigns SET received_at = moved(received_at)",
                 "checks SET at = moved(at), found = moved_check(found)",
             ):
                 connection.exec_driver_sql(f"UPDATE {change}")

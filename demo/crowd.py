@@ -23,6 +23,7 @@ class Crowd:
     chance_if_offered: np.ndarray
     churned_if_offered: np.ndarray
     answered: list[dict[str, Any]]
+    offered: np.ndarray  # in {0, 1}
 
     @classmethod
     def draw(cls, seed: int, customers: int, world: World, schema: Schema) -> "Crowd":
@@ -38,11 +39,13 @@ class Crowd:
             leaving_if_offered(drawn, world.concept),
             churned_if_offered(drawn, seed, world.concept).astype("int64"),
             [],
+            np.zeros(customers, dtype="int64"),
         )
 
-    def after(self, offered: np.ndarray) -> np.ndarray:
-        """What came of them, (n,) in {0, 1}, where `offered`, (n,), says who was made an offer."""
-        return np.where(offered, self.churned_if_offered, self.churned)
+    @property
+    def became(self) -> np.ndarray:
+        """(n,) in {0, 1}: who churned after the offers that were made."""
+        return np.where(self.offered, self.churned_if_offered, self.churned)
 
 
 def side(answers: list[dict[str, Any]]) -> Side:

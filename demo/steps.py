@@ -10,8 +10,12 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
+import numpy as np
 from sqlalchemy import func, select
 
+from campaigns.result import report as result
+from campaigns.result.experiment import read_experiment
+from churn.campaigns import Campaigns
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
@@ -107,14 +111,48 @@ class Steps:
         """What became of the last month's customers, a month after they were asked about."""
         self.screen.step("outcomes", "POST /feedback")
         crowd = self.crowds[-1]
-        now = datetime.now(UTC).isoformat()
+        now, became = datetime.now(UTC).isoformat(), crowd.became
         told = [
             {"customer_id": customer["customer_id"], "churned": bool(churned), "observed_at": now}
-            for customer, churned in zip(crowd.customers, crowd.churned, strict=True)
+            for customer, churned in zip(crowd.customers, became, strict=True)
         ]
         matched = self.service.tell(told)
+        self.screen.say(f"POST /feedback: {matched:,} outcomes of last month's customers; {became.mean():.1%} left")
+
+    def offer(self, campaign: str, share: float) -> None:
+        """Make all who are flagged an offer, with that chance; the others of them are held back."""
+        self.screen.step("ask", "POST /contacts")
+        crowd, now = self.crowds[-1], datetime.now(UTC).isoformat()
+        flagged = np.flatnonzero(side(crowd.answered).flagged)
+        drawn = np.random.default_rng(SEED + len(self.months)).random(len(flagged)) < share
+        crowd.offered[flagged[drawn]] = 1
+        self.service.contact(
+            [
+                {
+                    "customer_id": crowd.customers[i]["customer_id"],
+                    "campaign": campaign,
+                    "offered": bool(crowd.offered[i]),
+                    "share": share,
+                    "at": now,
+                }
+                for i in flagged
+            ]
+        )
+        held_back = f"{len(flagged) - drawn.sum():,} are held back by chance" if share < 1 else "nobody is held back"
+        self.screen.say(f"POST /contacts: {drawn.sum():,} flagged customers are made an offer, {held_back}")
+
+    def brought(self, campaign: str) -> None:
+        """What `python -m campaigns result` says."""
+        self.screen.step("outcomes", "campaigns result")
+        knobs = read_knobs("campaigns", Campaigns)
+        with open_log() as connection:
+            experiment = read_experiment(connection, campaign, timedelta(days=knobs.lasts))
+        made = result.report(experiment, self.profit, knobs, datetime.now(UTC))
+        self.told["campaign"] = {"verdict": made.verdict, "profit_per_contact": list(made.profit_per_contact)}
+        each, avoided = made.profit_per_contact, made.churn_avoided
         self.screen.say(
-            f"POST /feedback: {matched:,} outcomes of last month's customers; {crowd.churned.mean():.1%} left"
+            f"campaigns result {campaign}: churn avoided {avoided.value:.1%} [{avoided.low:.1%}, {avoided.high:.1%}], "
+            f"profit {each.value:.2f} per contact [{each.low:.2f}, {each.high:.2f}], the offer's cost paid"
         )
 
     def ask(self, n: int = CUSTOMERS) -> None:

@@ -105,9 +105,9 @@ def test_who_leaves_most_is_not_held_best(many: pd.DataFrame) -> None:
 def test_a_crowd_answers_offers_as_its_month_does() -> None:
     crowd = Crowd.draw(14, 500, CHANGED, read_schema(ROOT / "schemas/telco.yaml"))
     offered = np.arange(500) % 2 == 0
-    after = crowd.after(offered)
-    assert (after == churned_after(month(14, 500, *CHANGED), offered, 14, CHANGED.concept)).all()
-    assert (after != crowd.churned).any()
+    crowd.offered = offered
+    assert (crowd.became == churned_after(month(14, 500, *CHANGED), offered, 14, CHANGED.concept)).all()
+    assert (crowd.became != crowd.churned).any()
 
 
 def test_a_snapshot_of_a_month_sees_what_the_offers_made_of_it(released: Path, many: pd.DataFrame) -> None:

@@ -82,6 +82,15 @@ def test_estimated_and_realised_are_near_the_truth_where_they_can_be(story: dict
             assert abs(month["estimated"][0] - truth) < 0.03
 
 
+def test_offers_do_not_look_like_drift_and_what_they_brought_is_told(story: dict[str, Any], played: Any) -> None:
+    assert story["months"][1]["verdict"] in ("healthy", "warn")
+    value, low, high = story["told"]["campaign"]["profit_per_contact"]
+    assert low < value < high
+    said = played[2]
+    assert "unknown: offers went to" in said and "nobody like them was held back" in said
+    assert story["months"][1]["realised"] is None
+
+
 def test_the_retraining_brings_back_most_of_what_concept_drift_cost(story: dict[str, Any]) -> None:
     recovery = story["recovery"]
     assert recovery["plenty"] - recovery["before"] > 0.05
