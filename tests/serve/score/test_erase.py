@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from churn.release import file_hash
 from churn.schema import TARGET
+from churn.scored import read_manifest
 from churn.script import InputError
 from serve.log.customer_rows import remove_rows as remove_from_log
 from serve.log.database import connect
@@ -19,7 +20,6 @@ from serve.log.scored_files import count_rows, remove_rows, reserved
 from serve.log.tables import predictions
 from serve.releases.store import Store
 from serve.score.__main__ import main
-from serve.score.folder import read_manifest
 
 SCORED, REFUSED = "scored-customer", "refused-customer"
 
