@@ -20,7 +20,7 @@ ARROWS = {
     "monitoring": {"churn", "serve", "monitoring"},
     "review": {"churn", "review"},
     "demo": {"churn", "stages", "serve", "campaigns", "monitoring", "demo"},
-    "benchmarks": {"churn", "stages", "serve", "demo", "benchmarks"},
+    "benchmarks": {"churn", "stages", "serve", "campaigns", "demo", "benchmarks"},
 }
 # the service's rooms and files from the top down: each may import what stands below it
 SERVE = ("app", "http", "score", "predict", "payloads", "releases", "log", "telemetry", "settings", "storage")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns import plan
+from campaigns.plan import choice as walk
 from campaigns.plan.choice import Choice, Limit, by_cost, choose, expected_profit, frontier
 from churn.campaigns import Offer
 from churn.profit import Profit
@@ -107,7 +107,7 @@ def test_blocks_change_nothing(loss: np.ndarray, offers: list[Offer], budget: De
     is_control = np.arange(len(loss)) % 4 == 0
     whole = choose(loss, is_control, offers, limit)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "BLOCK", size)
+        patch.setattr(walk, "BLOCK", size)
         blocks = choose(loss, is_control, offers, limit)
     assert blocks.customer.tolist() == whole.customer.tolist()
     assert blocks.offer.tolist() == whole.offer.tolist()
