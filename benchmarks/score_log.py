@@ -2,7 +2,7 @@
 
 The service (one worker) answers a steady load, as many requests a second all the while: alone, during the run, alone
 again. A request's time counts from the moment at which it was due, so that a service that stands still can't hide it.
-SQLite always; --log adds a PostgreSQL that is there: postgresql://user:password@host/database, empty.
+SQLite always; --log adds a PostgreSQL that is there: postgresql://USER@HOST/DATABASE, empty.
 """
 
 import argparse
