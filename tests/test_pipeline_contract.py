@@ -57,6 +57,7 @@ OUTSIDE = {
     "churn/sequential.py": "of reports on arms that chance has split",
     "churn/offers.py": "of those who look at outcomes, which the pipeline's table holds already",
     "churn/reasons.py": "the check's and the service's alone",
+    "churn/storage.py": "the service's, and that of those who read scored files",
     "churn/scored.py": "the check's, the campaigns' and python -m serve.score's alone",
     "churn/draft_schema.py": "a command for people, before there is a schema to run with",
     "churn/draft_columns.py": "a command for people, before there is a schema to run with",
@@ -301,6 +302,7 @@ def test_the_service_imports_nothing_of_the_training() -> None:
         "scorer",
         "scores",
         "script",
+        "storage",
         "text",
         "urls",
     )

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print it for programs")
     parser.add_argument("--end", type=datetime.fromisoformat, help="of the window; by default now")
     parser.add_argument("--html", type=Path, metavar="FOLDER", help="also write check.json, report.html and drift.html")
-    parser.add_argument("--scores", type=Path, metavar="OUT", help="of python -m serve.score, in place of the log")
+    parser.add_argument("--scores", metavar="OUT", help="of python -m serve.score, in place of the log")
     arguments = parser.parse_args(argv)
     try:
         limits, profit = read_knobs("monitoring.report", Limits), read_knobs("profit", Profit)

@@ -6,7 +6,6 @@ alone; they differ from those of the rows by what a lot is wide, a two hundredth
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pandas as pd
 
 from churn.features import MISSING
 from churn.release import REFERENCE, open_release
-from churn.scored import MANIFEST, read_manifest
+from churn.scored import read_manifest, written_at
 from churn.script import InputError
 from monitoring.check.drift import PREDICTION
 from monitoring.check.findings import Window
@@ -27,7 +26,7 @@ STANDING = 20_000
 UNSEEN = "a level never seen"
 
 
-def snapshot_of(out: Path) -> Snapshot:
+def snapshot_of(out: str | Path) -> Snapshot:
     """What the champion of a folder of scores answered; its outcomes are not known."""
     manifest = read_manifest(out)
     release = open_release(Store(read_settings().releases).bundle(manifest["champion"]))
@@ -41,7 +40,7 @@ def snapshot_of(out: Path) -> Snapshot:
     flagged[n - round(n * sum(part["flagged"] for part in parts) / rows) :] = 1  # p rises
     names = release.card["inputs"]["numbers"], list(release.card["inputs"]["categories"])
     inputs = {name: of_parts([part["inputs"][name] for part in parts], n) for of_parts, name in columns(*names)}
-    at = datetime.fromtimestamp((out / MANIFEST).stat().st_mtime, UTC)
+    at = written_at(out)
     return Snapshot(
         Window(model_version=release.version, start=at, end=at, cohort_start=at, cohort_end=at),
         pd.DataFrame({"p": p, "flagged": flagged}),

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from churn.release import FILES, MANIFEST, ReleaseError, open_release
 from churn.script import InputError
-from serve.storage import ObjectStorage, sync
+from churn.storage import ObjectStorage, sync
 
 LOCK = ".lock"
 

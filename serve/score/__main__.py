@@ -31,8 +31,8 @@ ABOVE = 1  # exit status: more rows were refused than --max-rejected allows
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m serve.score", description=__doc__.splitlines()[0])
-    made.add_argument("input", metavar="IN", help="Parquet or CSV: a file, a folder, or a pattern in quotes")
-    made.add_argument("out", metavar="OUT", type=Path, help="folder for the scores")
+    made.add_argument("input", metavar="IN", help="Parquet or CSV: a file, a folder, a pattern in quotes, or s3://")
+    made.add_argument("out", metavar="OUT", help="folder for the scores, or s3://BUCKET/PATH")
     made.add_argument("--engine", choices=["local", "dask", "spark"], default="local", help="where pieces are scored")
     made.add_argument("--address", help="of the Dask scheduler: tcp://HOST:PORT, or Spark master: spark://HOST:PORT")
     made.add_argument(
@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.processes < 1:
         raise InputError(f"--processes is {given.processes}; expected 1 or more")
     settings = read_settings()
-    job = job_of(Store(settings.releases), given.as_of or date.fromisoformat(today()), str(given.out.resolve()))
+    out = given.out if "://" in given.out else str(Path(given.out).resolve())  # for processes elsewhere
+    job = job_of(Store(settings.releases), given.as_of or date.fromisoformat(today()), out)
     form, log_url = Format(given.separator, given.encoding), settings.log if given.log else ""
     try:
         rows, rejected = score(given.input, form, given.out, job, engine, given.reasons, log_url)
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rejected > given.max_rejected * rows:
         log.error(
             "%d of %d rows were refused, more than --max-rejected %g: %s says why",
-            rejected, rows, given.max_rejected, given.out / "rejected-*.parquet",
+            rejected, rows, given.max_rejected, f"{given.out}/rejected-*.parquet",
         )  # fmt: skip
         return ABOVE
     return 0

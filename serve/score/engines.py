@@ -68,7 +68,7 @@ def in_one_line(work: Work, task: Task, job: Job) -> dict[str, Any]:
         return work(*task, job)
     except (MemoryError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200] or "the memory is not enough"
-        raise InputError(f"{task[0].path}: {reason}; {AGAIN}, with fewer --processes") from None
+        raise InputError(f"{task[0].file}: {reason}; {AGAIN}, with fewer --processes") from None
 
 
 def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str, Any]]:

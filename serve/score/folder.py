@@ -1,50 +1,41 @@
 """The folder of scores: it takes one input and one release, and its manifest, written last, is all that counts."""
 
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from churn.scored import FORMAT, MANIFEST
-from churn.script import InputError, write_text
+from churn.script import InputError
+from serve.score.places import Place
 
 OURS = re.compile(r"(part|rejected)-\d{5,}-[0-9a-f]{16}\.parquet")
 LEFTOVER = re.compile(r"\.(part|rejected)-.*\.tmp|\.MANIFEST\..*\.json")
 
 
-@contextmanager
-def reserved(out: Path) -> Iterator[None]:
-    """Nobody else writes to the folder meanwhile; it is made where it is missing."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"{out} is a file; name a folder for the scores") from None
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise InputError(f"{out}: another run is writing to it; wait for its end") from None
-    finally:
-        os.close(folder)
+def refuse_inside(out: str | Path, source: str) -> None:
+    """An InputError where the scores would lie among what is scored."""
+    if "://" in source and "://" in str(out):
+        is_inside = f"{str(out).rstrip('/')}/".startswith(f"{source.rstrip('/')}/")
+    else:
+        is_inside = Path(source).is_dir() and Path(out).resolve().is_relative_to(Path(source).resolve())
+    if is_inside:
+        raise InputError(f"{out} lies in {source}, whose files are scored; choose a folder elsewhere")
 
 
-def made_ready(out: Path, names: Sequence[str], *others: str) -> None:
+def made_ready(out: Place, names: Sequence[str], *others: str, below: str = "") -> None:
     """Remove what a killed run left half-written; an InputError where the folder holds anything but these scores."""
     expected = {*names, *(name.replace("part-", "rejected-") for name in names), MANIFEST, *others}
-    for path in sorted(out.iterdir()):
-        if LEFTOVER.fullmatch(path.name):
-            path.unlink()
-        elif path.name not in expected:
-            whose = "of another input or release" if OURS.fullmatch(path.name) else "which is none of these scores"
-            raise InputError(f"{out} holds {path.name}, {whose}; choose an empty folder or remove what is in it")
+    for name in out.names(below):
+        if LEFTOVER.fullmatch(name):
+            out.remove(f"{below}/{name}".lstrip("/"))
+        elif name not in expected:
+            whose = "of another input or release" if OURS.fullmatch(name) else "which is none of these scores"
+            raise InputError(f"{out} holds {name}, {whose}; choose an empty folder or remove what is in it")
 
 
-def write_manifest(out: Path, identity: dict[str, Any], edges: dict[str, Any], pieces: Sequence[Any]) -> None:
+def write_manifest(out: Place, identity: dict[str, Any], edges: dict[str, Any], pieces: Sequence[Any]) -> None:
     totals = {key: sum(piece[key] for piece in pieces) for key in ("rows", "scored", "rejected")}
     content = {"format": FORMAT, **identity, **totals, "edges": edges, "pieces": list(pieces)}
-    write_text(out / MANIFEST, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    out.commit(MANIFEST, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")

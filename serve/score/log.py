@@ -23,6 +23,7 @@ from serve.log.tables import COLUMNS, IS_ANSWER, Row, db_time, first_id, predict
 from serve.score.columns import check, records, with_schema_names
 from serve.score.job import Job, live
 from serve.score.pieces import Piece
+from serve.score.places import Place, place_at
 
 GROUP = {"sqlite": 200, "postgresql": 1000}  # rows of a transaction
 PAUSE = 0.5  # of the time that a transaction took; benchmarks.score_log weighs both
@@ -73,7 +74,7 @@ def rows_of(piece: Piece, file: str, job: Job, request_id: str, at: datetime) ->
     models = live(job)
     prefix, when = f"{first_id(at)}{request_id[-10:]}", db_time(at)
     arms = {model.version: model.arm for model in models.models}
-    answers = answers_in(Path(job.out, file))
+    answers = answers_in(place_at(job.out), file)
     number = 0
     for table in piece.batches(models.texts):
         found = check(with_schema_names(table, models.schema, piece.source), models.schema, job.day)
@@ -98,7 +99,7 @@ def rows_of(piece: Piece, file: str, job: Job, request_id: str, at: datetime) ->
             number += 1
 
 
-def answers_in(path: Path) -> Iterator[dict[str, Any]]:
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches():
+def answers_in(out: Place, name: str) -> Iterator[dict[str, Any]]:
+    with out.open(name) as file:
+        for batch in parquet.ParquetFile(file).iter_batches():
             yield from batch.to_pylist()

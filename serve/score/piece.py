@@ -6,25 +6,22 @@ and who does it again writes the same bytes.
 
 import json
 import os
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from hashlib import sha256
-from pathlib import Path
+from hashlib import file_digest, sha256
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from churn.release import file_hash
 from churn.schema import ID
 from churn.script import InputError
-from serve.releases.storage import sync
 from serve.score.columns import Checked, Reasons, check, with_schema_names
 from serve.score.job import Job, Live, live
 from serve.score.pieces import Piece
+from serve.score.places import Draft, Place, place_at
 from serve.score.summary import Summary
 
 FORMAT = 1  # of what is written; another gives other names
@@ -55,8 +52,8 @@ def number_of(name: str) -> int:
 
 def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
     """Write the piece's files, unless they are there, and return its entry of the manifest."""
-    out, models = Path(job.out), live(job)
-    if (out / name).is_file():  # its refused rows were there before it
+    out, models = place_at(job.out), live(job)
+    if out.has(name):  # its refused rows were there before it
         return entry_of(out, name)
     rejected = name.replace("part-", "rejected-")
     counts: Counter[str] = Counter()
@@ -65,7 +62,7 @@ def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
         model.version: Summary(models.edges[model.version], model.release.card["inputs"]["categories"])
         for model in models.models
     }
-    with writing(out / name, FEW) as scores, writing(out / rejected) as refused:
+    with writing(out, name, FEW) as scores, writing(out, rejected) as refused:
         for table in piece.batches(models.texts):
             table = with_schema_names(table, models.schema, piece.source)
             found = check(table, models.schema, job.day)
@@ -82,20 +79,20 @@ def score_piece(piece: Piece, name: str, job: Job) -> dict[str, Any]:
             "scored": sum(summary.rows for summary in summaries.values()),
             "rejected": counts["rejected"],
             "left_out": dict(sorted(left_out.items())),
-            "rejected_file": refused.close(),
+            "rejected_file": refused.close() or None,
             "summaries": {version: summary.as_json() for version, summary in summaries.items()},
         }
-        scores.close({NOTES: json.dumps(entry)})
-    return entry_of(out, name)
+        return {**scores.close({NOTES: json.dumps(entry)}), **entry}
 
 
-def entry_of(out: Path, name: str) -> dict[str, Any]:
+def entry_of(out: Place, name: str) -> dict[str, Any]:
     """What the manifest says of a file of scores that is there."""
     try:
-        entry = json.loads((parquet.read_metadata(out / name).metadata or {})[NOTES])
+        with out.open(name) as file:
+            entry = json.loads((parquet.read_metadata(file).metadata or {})[NOTES])
+            return {"file": name, "sha256": digest_of(file), **entry}
     except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{out / name} is no file of scores: {error}; remove it") from None
-    return {"file": name, "sha256": file_hash(out / name), **entry}
+        raise InputError(f"{out}/{name} is no file of scores: {error}; remove it") from None
 
 
 def answers(table: pa.Table, found: Checked, models: Live, summaries: Mapping[str, Summary]) -> pa.Table:
@@ -127,54 +124,64 @@ def with_reasons(table: pa.Table, reasons: Reasons) -> pa.Table:
 
 
 class Writer:
-    """A Parquet file under a temporary name, until `close` gives it its own; without rows there is none."""
+    """A Parquet file that appears when `close` gives it its name; without rows there is none."""
 
-    def __init__(self, path: Path, levels: list[str] | bool = True):
+    def __init__(self, place: Place, name: str, levels: list[str] | bool = True):
         self.levels = levels  # columns of few different values
-        self.path, self.temporary = path, path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        self._writer: parquet.ParquetWriter | None = None
+        self.place, self.name = place, name
+        self._open: tuple[Draft, parquet.ParquetWriter] | None = None
 
     def add(self, table: pa.Table) -> None:
         with self._named():
-            if not self._writer:
-                self._writer = parquet.ParquetWriter(self.temporary, table.schema, use_dictionary=self.levels)
+            if not self._open:
+                draft = self.place.draft(self.name)
+                self._open = draft, parquet.ParquetWriter(draft.file, table.schema, use_dictionary=self.levels)
             if len(table):
-                self._writer.write_table(table.cast(self._writer.schema))
+                self._open[1].write_table(table.cast(self._open[1].schema))
 
-    def close(self, notes: Mapping[bytes, str] | None = None) -> dict[str, str] | None:
-        """Sync the file and rename it; its name and sha256."""
-        if self._writer is None:
-            return None
+    def close(self, notes: Mapping[bytes, str] | None = None) -> dict[str, str]:
+        """Give the file its name; that and its sha256, nothing where there is no file."""
+        if not self._open:
+            return {}
+        draft, writer = self._open
         with self._named():
             if notes:
-                self._writer.add_key_value_metadata({key: value.encode() for key, value in notes.items()})
-            self._writer.close()
-            self._writer = None
-            sync(self.temporary)
-            digest = file_hash(self.temporary)
-            self.temporary.replace(self.path)
-            sync(self.path.parent)
-        return {"file": self.path.name, "sha256": digest}
+                writer.add_key_value_metadata({key: value.encode() for key, value in notes.items()})
+            writer.close()
+            digest = digest_of(draft.file)
+            try:
+                draft.commit()
+            except FileExistsError:  # what another run wrote meanwhile counts
+                with self.place.open(self.name) as file:
+                    digest = digest_of(file)
+        return {"file": self.name, "sha256": digest}
 
     @contextmanager
     def _named(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:  # Arrow does not say of which file
-            raise InputError(f"{self.path}: {os.strerror(error.errno) if error.errno else error}") from None
+            where = self._open[0] if self._open else f"{self.place}/{self.name}"
+            raise InputError(f"{where}: {os.strerror(error.errno) if error.errno else error}") from None
 
     def abandon(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self.temporary.unlink(missing_ok=True)
+        if self._open:
+            with suppress(OSError):  # of a full disk, a second time
+                self._open[1].close()  # else it writes its last lines when nobody hears them
+            self._open[0].abandon()
 
 
 @contextmanager
-def writing(path: Path, levels: list[str] | bool = True) -> Iterator[Writer]:
-    """A writer whose temporary file does not outlive the block."""
-    writer = Writer(path, levels)
+def writing(place: Place, name: str, levels: list[str] | bool = True) -> Iterator[Writer]:
+    """A writer of whose file nothing is left after the block, unless it was closed."""
+    writer = Writer(place, name, levels)
     try:
         yield writer
     finally:
-        with suppress(OSError):  # of a full disk, a second time
-            writer.abandon()
+        writer.abandon()
+
+
+def digest_of(file: Any) -> str:
+    """sha256 of its bytes."""
+    file.seek(0)
+    return file_digest(file, "sha256").hexdigest()

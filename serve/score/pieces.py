@@ -1,14 +1,12 @@
 """The input in pieces: row groups of Parquet files, ranges of CSV files, which workers score independently."""
 
 import codecs
-import glob
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,19 +14,13 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from churn.script import InputError
+from serve.score.files import File, files_of, kind_of, packing, suffix_of
 
 ROWS = 500_000  # of a piece of Parquet, at least, as far as the file has them
 BYTES = 2**26  # of a piece of CSV, about
 BATCH = 2**17  # rows that are scored at once; other batches could change the last digit
 ROW_BYTES = 2**23  # of a row of CSV, at most
 SCANNED = 2**23  # bytes at once, in search of a row's end
-SUFFIXES: dict[str, Literal["parquet", "csv"]] = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".csv.gz": "csv",
-}
 WITHOUT_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # views can't be taken or compared
 QUOTE, LINE, RETURN = ord('"'), ord("\n"), ord("\r")
 
@@ -46,7 +38,7 @@ class Piece:
     """Row groups, or bytes, from start up to stop of one file."""
 
     number: int  # in the order of the input
-    path: Path
+    file: File
     source: str  # what the manifest calls it: the path below the input
     kind: Literal["parquet", "csv"]
     start: int
@@ -65,12 +57,12 @@ class Piece:
             yield self._empty() if first is None else first
             yield from tables
         except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, EOFError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path} can't be read: {reason(error)}") from None
+            raise InputError(f"{self.file} can't be read: {reason(error)}") from None
 
     def content(self) -> str:
         """sha256 of the bytes that it is read from."""
         digest = sha256(repr((self.headers, self.form)).encode())
-        with self.path.open("rb") as file:
+        with self.file.open() as file:
             start, stop = self._range if self.kind == "parquet" else (self.start, self.stop)
             file.seek(start)
             while start < stop and (block := file.read(min(SCANNED, stop - start))):
@@ -81,8 +73,9 @@ class Piece:
     @cached_property
     def _range(self) -> tuple[int, int]:
         """The bytes of the row groups."""
-        with parquet.ParquetFile(self.path) as file:
-            groups = [file.metadata.row_group(i) for i in range(self.start, self.stop)]
+        with self.file.open() as stream:
+            metadata = parquet.read_metadata(stream)
+        groups = [metadata.row_group(i) for i in range(self.start, self.stop)]
         chunks = [group.column(j) for group in groups for j in range(group.num_columns)]
         starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks]
         ends = [start + chunk.total_compressed_size for start, chunk in zip(starts, chunks, strict=True)]
@@ -90,11 +83,17 @@ class Piece:
 
     def _empty(self) -> pa.Table:
         if self.kind == "parquet":
-            return parquet.read_schema(self.path).empty_table()
+            with self.file.open() as stream:
+                return parquet.read_schema(stream).empty_table()
         return pa.table([pa.array([], pa.string())] * len(self.headers), self.headers)
 
     def _parquet(self, as_levels: Collection[str]) -> Iterator[pa.Table]:
-        with parquet.ParquetFile(self.path, read_dictionary=texts_of(self.path, as_levels)) as file:
+        with self.file.open() as stream:
+            metadata = parquet.read_metadata(stream)
+            levels = texts_of(metadata.schema.to_arrow_schema(), as_levels)
+            file = parquet.ParquetFile(
+                stream, metadata=metadata, read_dictionary=levels, pre_buffer=self.file.is_remote
+            )
             for batch in file.iter_batches(BATCH, row_groups=list(range(self.start, self.stop)), use_threads=False):
                 types = [field.with_type(WITHOUT_VIEWS.get(field.type, field.type)) for field in batch.schema]
                 yield pa.Table.from_batches([batch]).cast(pa.schema(types, batch.schema.metadata))
@@ -102,10 +101,15 @@ class Piece:
     def _csv(self) -> Iterator[pa.Table]:
         if self.start >= self.stop:  # a header alone
             return
-        if compression := packing(self.path):
-            stream = pa.input_stream(str(self.path), compression=compression)
-        else:
-            stream = pa.OSFile(str(self.path)).get_stream(self.start, self.stop - self.start)
+        with self.file.open() as raw:
+            if compression := packing(self.file):
+                stream = pa.input_stream(raw, compression=compression)
+            else:
+                stream = raw.get_stream(self.start, self.stop - self.start)
+            yield from self._rows(stream)
+
+    def _rows(self, stream: pa.NativeFile) -> Iterator[pa.Table]:
+        """Of a CSV file's bytes."""
         options = csv.ReadOptions(
             column_names=self.headers if self.start else (),  # the first piece has the header
             encoding=self.form.encoding,
@@ -114,7 +118,7 @@ class Piece:
         )
         texts = csv.ConvertOptions(column_types=dict.fromkeys(self.headers, pa.string()), strings_can_be_null=False)
         waiting: list[pa.RecordBatch] = []
-        for batch in csv.open_csv(stream, options, parsing(self.path, self.form), texts):
+        for batch in csv.open_csv(stream, options, parsing(self.file, self.form), texts):
             waiting.append(batch)
             while sum(map(len, waiting)) >= BATCH:  # the reader's own batches hang on the bytes of a row
                 table = pa.Table.from_batches(waiting).combine_chunks()
@@ -127,95 +131,44 @@ class Piece:
 def pieces_of(given: str, form: Format) -> list[Piece]:
     """The pieces of a file, of a folder's files or of those that a pattern names, in the order of their names."""
     files = files_of(given)
-    base = Path(os.path.commonpath([path.parent for path in files]))
+    base = os.path.commonpath([file.path.parent for file in files])
     found: list[Piece] = []
-    for path in files:
-        source = str(path.relative_to(base))
-        for start, stop, headers in spans(path, form):
-            found.append(Piece(len(found), path.absolute(), source, kind_of(path), start, stop, headers, form))
+    for file in files:
+        source = str(file.path.relative_to(base))
+        for start, stop, headers in spans(file, form):
+            found.append(Piece(len(found), file, source, kind_of(file), start, stop, headers, form))
     return found
 
 
-def files_of(given: str) -> list[Path]:
-    path = Path(given)
-    if path.is_dir():
-        found = sorted(file for file in files_below(path) if not is_hidden(file.relative_to(path)))
-        if not found:
-            raise InputError(f"{given} is an empty folder; name the tables to score")
-    elif path.is_file():
-        found = [path]
-    else:
-        named = set(glob.glob(given, recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
-        found = sorted(path for path in map(Path, named) if path.is_file())
-        if not found:
-            raise InputError(f"{given} is missing; name a file, a folder or a pattern")
-    if others := [file for file in found if not suffix_of(file)]:
-        raise InputError(f"{others[0]}: only {', '.join(SUFFIXES)} are scored; name those files alone")
-    if len(kinds := {kind_of(file) for file in found}) > 1:
-        raise InputError(
-            f"{given} holds files of {' and '.join(sorted(kinds))}; name those of one kind: '{given}/*.csv'"
-        )
-    return found
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Those behind links as well; an OSError for a folder that can't be read, whose rows would be missing."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for where, _, names in os.walk(folder, onerror=fail, followlinks=True):
-        yield from (Path(where, name) for name in names)
-
-
-def is_hidden(path: Path) -> bool:
-    """As Spark's _SUCCESS and others' temporary files are."""
-    return any(part.startswith((".", "_")) for part in path.parts)
-
-
-def suffix_of(path: Path) -> str | None:
-    return next(
-        (suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(suffix)), None
-    )
-
-
-def packing(path: Path) -> str | None:
-    """Of its bytes, by its suffix."""
-    return "gzip" if suffix_of(path) == ".csv.gz" else None
-
-
-def kind_of(path: Path) -> Literal["parquet", "csv"]:
-    return SUFFIXES[suffix_of(path) or ".csv"]
-
-
-def spans(path: Path, form: Format) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+def spans(file: File, form: Format) -> Iterator[tuple[int, int, tuple[str, ...]]]:
     """(start, stop, headers) of a file's pieces."""
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty; expected a header and a row for each customer")
+    if (size := file.size) == 0:
+        raise InputError(f"{file} is empty; expected a header and a row for each customer")
     try:
-        if kind_of(path) == "parquet":
-            with parquet.ParquetFile(path) as file:
-                headers = tuple(file.schema_arrow.names)
-                yield from ((start, stop, headers) for start, stop in grouped(file.metadata))
+        if kind_of(file) == "parquet":
+            with file.open() as stream:
+                metadata = parquet.read_metadata(stream)
+            headers = tuple(metadata.schema.to_arrow_schema().names)
+            yield from ((start, stop, headers) for start, stop in grouped(metadata))
             return
         options, parse = (
             csv.ReadOptions(encoding=form.encoding, use_threads=False, block_size=ROW_BYTES),
-            parsing(path, form),
+            parsing(file, form),
         )
-        with pa.input_stream(str(path), compression=packing(path)) as stream:
+        with file.open() as raw, pa.input_stream(raw, compression=packing(file)) as stream:
             first = stream.read(SCANNED)
         if len(first) < SCANNED and not {LINE, RETURN} & {*first}:  # a header alone, which Arrow reads as no line
             table = csv.read_csv(BytesIO(first + b"\n"), options, parse)
-            yield path.stat().st_size, path.stat().st_size, tuple(table.column_names)
+            yield size, size, tuple(table.column_names)
             return
-        with pa.input_stream(str(path), compression=packing(path)) as stream:
+        with file.open() as raw, pa.input_stream(raw, compression=packing(file)) as stream:
             headers = tuple(csv.open_csv(stream, options, parse).schema.names)
-        if packing(path) or '"\n'.encode(form.encoding) != b'"\n':
-            yield 0, path.stat().st_size, headers
+        if packing(file) or '"\n'.encode(form.encoding) != b'"\n':
+            yield 0, size, headers
         else:
-            yield from ((start, stop, headers) for start, stop in ranges(path, ord(parse.delimiter)))
+            yield from ((start, stop, headers) for start, stop in ranges(file, ord(parse.delimiter)))
     except (pa.ArrowInvalid, OSError, EOFError, LookupError, UnicodeError) as error:
-        raise InputError(f"{path} can't be read: {reason(error)}") from None
+        raise InputError(f"{file} can't be read: {reason(error)}") from None
 
 
 def reason(error: Exception) -> str:
@@ -237,16 +190,16 @@ def grouped(metadata: parquet.FileMetaData) -> Iterator[tuple[int, int]]:
         yield start, metadata.num_row_groups
 
 
-def ranges(path: Path, separator: int) -> Iterator[tuple[int, int]]:
+def ranges(file: File, separator: int) -> Iterator[tuple[int, int]]:
     """Ranges of about BYTES bytes, each of whole rows; an InputError where a quoted cell has no end.
 
     Counts of quotes tell rows apart as long as each opening one begins its cell. From a quote inside a cell on, where
     readers take it as it is, the rest of the file is one range.
     """
     begun, quotes, last = 0, 0, LINE
-    with path.open("rb") as file:
-        place = file.seek(len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
-        while block := file.read(SCANNED):
+    with file.open() as stream:
+        place = stream.seek(len(codecs.BOM_UTF8) if stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
+        while block := stream.read(SCANNED):
             content = np.frombuffer(block, "u1")
             found = np.flatnonzero(content == QUOTE)
             before = np.where(found, content[found - 1], last)[quotes % 2 :: 2]
@@ -260,17 +213,17 @@ def ranges(path: Path, separator: int) -> Iterator[tuple[int, int]]:
                 begun = place + int(ends[-1]) + 1
             quotes, place, last = quotes + len(found), place + len(block), int(content[-1])
     if quotes % 2:
-        raise InputError(f"{path}: a quoted cell has no end; close its quote")
-    if begun < path.stat().st_size:
-        yield begun, path.stat().st_size
+        raise InputError(f"{file}: a quoted cell has no end; close its quote")
+    if begun < file.size:
+        yield begun, file.size
 
 
-def parsing(path: Path, form: Format) -> csv.ParseOptions:
-    separator = form.separator or ("\t" if suffix_of(path) == ".tsv" else ",")
+def parsing(file: File, form: Format) -> csv.ParseOptions:
+    separator = form.separator or ("\t" if suffix_of(file) == ".tsv" else ",")
     return csv.ParseOptions(delimiter=separator, newlines_in_values=True)
 
 
-def texts_of(path: Path, headers: Collection[str]) -> list[str]:
-    """The text columns of a Parquet file with these headers."""
+def texts_of(schema: pa.Schema, headers: Collection[str]) -> list[str]:
+    """The text columns with these headers."""
     is_text = (pa.types.is_string, pa.types.is_large_string)
-    return [f.name for f in parquet.read_schema(path) if f.name in headers and any(kind(f.type) for kind in is_text)]
+    return [f.name for f in schema if f.name in headers and any(kind(f.type) for kind in is_text)]

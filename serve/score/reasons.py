@@ -5,10 +5,8 @@ written once more with the reasons.
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from serve.score.columns import check, records, with_schema_names
 from serve.score.job import Job, live
 from serve.score.piece import FEW, NOTES, entry_of, writing
 from serve.score.pieces import Piece
+from serve.score.places import Place, place_at
 
 SCRATCH = ".scores"  # below OUT, until the reasons are there
 COLUMNS = [f"reason_{n}" for n in range(1, MAX_REASONS + 1)]
@@ -33,11 +32,12 @@ def explained_names(names: Sequence[str], most: int) -> list[str]:
     ]
 
 
-def riskiest(out: Path, names: Sequence[str], most: int) -> list[list[int]]:
+def riskiest(out: Place, names: Sequence[str], most: int) -> list[list[int]]:
     """For each file of scores the rows of its customers among the `most` riskiest of all; of equal ones the first."""
     found: list[tuple[float, int, int]] = []
     for number, name in enumerate(names):
-        p = parquet.read_table(out / name, columns=["churn_probability"])["churn_probability"].to_numpy()
+        with out.open(f"{SCRATCH}/{name}") as file:
+            p = parquet.read_table(file, columns=["churn_probability"])["churn_probability"].to_numpy()
         own = np.argsort(-p, kind="stable")[:most]
         found = sorted([*found, *((-float(p[row]), number, int(row)) for row in own)])[:most]
     return [sorted(row for _, piece, row in found if piece == number) for number in range(len(names))]
@@ -45,10 +45,11 @@ def riskiest(out: Path, names: Sequence[str], most: int) -> list[list[int]]:
 
 def explain_piece(piece: Piece, name: str, explained: str, rows: list[int], job: Job) -> dict[str, Any]:
     """The piece's files once more, with the reasons of these rows; the entry of the manifest."""
-    out = Path(job.out)
-    if (out / explained).is_file():
+    out = place_at(job.out)
+    if out.has(explained):
         return entry_of(out, explained)
-    scores = parquet.read_table(out / SCRATCH / name)
+    with out.open(f"{SCRATCH}/{name}") as file:
+        scores = parquet.read_table(file)
     texts = np.full((len(scores), MAX_REASONS), None, dtype=object)
     models, wanted, begun = {model.version: model for model in live(job).models}, np.array(rows, int), 0
     for table in piece.batches(live(job).texts):
@@ -62,20 +63,13 @@ def explain_piece(piece: Piece, name: str, explained: str, rows: list[int], job:
             reasons = model.explainer.explain(customer)["reasons"]
             texts[row, : len(reasons)] = reasons
         begun += len(found.ids)
-    entry = entry_of(out / SCRATCH, name)
+    entry = entry_of(out, f"{SCRATCH}/{name}")
     if refused := entry["rejected_file"]:
-        refused["file"] = copied(out / SCRATCH / refused["file"], out / explained.replace("part-", "rejected-"))
+        there, refused["file"] = f"{SCRATCH}/{refused['file']}", explained.replace("part-", "rejected-")
+        out.copy(there, refused["file"])
     for column, words in zip(COLUMNS, texts.T, strict=True):
         scores = scores.append_column(column, pa.array(words, pa.string()))
     notes = {key: value for key, value in entry.items() if key not in ("file", "sha256")}
-    with writing(out / explained, [*FEW, *COLUMNS]) as writer:
+    with writing(out, explained, [*FEW, *COLUMNS]) as writer:
         writer.add(scores.replace_schema_metadata(None))
-        writer.close({NOTES: json.dumps(notes)})
-    return entry_of(out, explained)
-
-
-def copied(source: Path, target: Path) -> str:
-    temporary = target.with_name(f".{target.name}.copy.tmp")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)
-    return target.name
+        return {**writer.close({NOTES: json.dumps(notes)}), **notes}

@@ -1,9 +1,10 @@
 """A run: one input scored into one folder, by the engine that is there; then, where asked for, into the log."""
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,32 @@ from churn.script import InputError
 from serve.log.database import connect, first_line
 from serve.log.migrate import migrate
 from serve.score.engines import AGAIN, Task, Work
-from serve.score.folder import made_ready, reserved, write_manifest
+from serve.score.folder import made_ready, refuse_inside, write_manifest
 from serve.score.job import Job, live
 from serve.score.log import log_piece
 from serve.score.piece import entry_of, name_of, number_of, score_piece
 from serve.score.pieces import Format, Piece, pieces_of
+from serve.score.places import Place, place_at
 from serve.score.reasons import SCRATCH, explain_piece, explained_names, riskiest
 
 log = logging.getLogger("serve.score")
 
+READERS = 8  # at once: object storage answers late, and then fast
 Engine = Callable[[Work, Sequence[Task], Job], Iterator[dict[str, Any]]]  # entries of the manifest, as they are ready
 
 
 def score(
-    source: str, form: Format, out: Path, job: Job, engine: Engine, reasons: int, log_url: str
+    source: str, form: Format, where: str | Path, job: Job, engine: Engine, reasons: int, log_url: str
 ) -> tuple[int, int]:
     """Fill the folder; how many rows there were, and how many of them were refused.
 
     The `reasons` riskiest customers get theirs; without a `log_url` nothing is logged.
     """
-    if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
-        raise InputError(f"{out} lies in {source}, whose files are scored; choose a folder elsewhere")
+    out = place_at(where)
+    refuse_inside(where, source)
     pieces = pieces_of(source, form)
-    with reserved(out):
-        names = [name_of(piece, job) for piece in pieces]
+    with out.reserved():
+        names = names_of(pieces, job)
         if reasons:
             entries = explained(pieces, names, out, job, engine, reasons)
         else:
@@ -48,24 +51,29 @@ def score(
             for version, of_inputs in live(job).edges.items()
         }
         write_manifest(out, job.identity | {"reasons": reasons}, edges, entries)
-        shutil.rmtree(out / SCRATCH, ignore_errors=True)
+        out.clear(SCRATCH)  # and then no upload that is under way is needed any more
         if log_url:
             write_log(log_url, [*zip(pieces, names, entries, strict=True)], job)
     return sum(entry["rows"] for entry in entries), sum(entry["rejected"] for entry in entries)
 
 
+def names_of(pieces: Sequence[Piece], job: Job) -> list[str]:
+    """Of their files of scores, for which each is read once."""
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(readers.map(partial(name_of, job=job), pieces))
+
+
 def explained(
-    pieces: Sequence[Piece], names: list[str], out: Path, job: Job, engine: Engine, reasons: int
+    pieces: Sequence[Piece], names: list[str], out: Place, job: Job, engine: Engine, reasons: int
 ) -> list[dict[str, Any]]:
     """Score all pieces, then write them with the reasons of the riskiest."""
     final = explained_names(names, reasons)
     made_ready(out, final, SCRATCH)
-    if all((out / name).is_file() for name in final):
+    if all(out.has(name) for name in final):
         return [entry_of(out, name) for name in final]
-    (out / SCRATCH).mkdir(exist_ok=True)
-    made_ready(out / SCRATCH, names)
-    done(engine, score_piece, [*zip(pieces, names, strict=True)], replace(job, out=str(Path(job.out, SCRATCH))))
-    rows = riskiest(out / SCRATCH, names, reasons)
+    made_ready(out, names, below=SCRATCH)
+    done(engine, score_piece, [*zip(pieces, names, strict=True)], replace(job, out=f"{job.out}/{SCRATCH}"))
+    rows = riskiest(out, names, reasons)
     return done(engine, explain_piece, [*zip(pieces, names, final, rows, strict=True)], job)
 
 

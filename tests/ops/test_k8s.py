@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,4 +127,4 @@ def test_the_monthly_scores_are_asked_for_with_options_that_are_there() -> None:
     (line,) = (job["spec"]["containers"][0]["args"][-1] for job in JOBS if "serve.score" in str(job))
     given = parser().parse_args(shlex.split(line)[4:])
     mounted = {mount["mountPath"] for mount in JOBS[0]["spec"]["containers"][0]["volumeMounts"]}
-    assert {given.input, str(given.out.parent)} < mounted
+    assert {given.input, str(Path(given.out).parent)} < mounted

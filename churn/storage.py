@@ -8,6 +8,7 @@ import io
 import logging
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ class ObjectStorage:
     def read(self, name: str) -> bytes:
         content: bytes = self.ask(self.fs.cat_file, self.path(name))
         return content
+
+    def modified(self, name: str) -> datetime:
+        at: datetime = self.ask(self.fs.modified, self.path(name))
+        return at
 
     def create(self, name: str, content: bytes) -> None:
         """Write a file that is not there yet; FileExistsError where another content is."""
