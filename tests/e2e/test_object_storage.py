@@ -1,8 +1,6 @@
 """A store in object storage: acts of several machines, a service that follows them, a bundle fetched again."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, pairwise
@@ -11,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from churn.scorer import Scorer
-from demo.processes import free_port, until
+from demo.processes import until
 from serve.releases.store import Store
+from tests.e2e.object_storage import server
 from tests.e2e.servers import Service
 from tests.factories import opposite_release, other_release
 
@@ -20,36 +19,16 @@ pytestmark = pytest.mark.e2e
 
 numbers = count()
 
-SERVER = """
-import sys, time
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=int(sys.argv[1]), verbose=False)
-server.start()
-print("ready", flush=True)
-time.sleep(600)
-"""
-
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A server of object storage, which all URLs mean from now on; fsspec keeps its connection."""
-    port, folder = free_port(), tmp_path_factory.mktemp("storage")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE, stderr=log)
-    try:
-        assert process.stdout
-        assert process.stdout.readline() == b"ready\n"
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in {
-                "AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t", "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}", "TMPDIR": str(folder),
-            }.items():  # fmt: skip
-                patch.setenv(name, value)
-            patch.setattr("tempfile.tempdir", None)  # it is remembered
-            yield
-    finally:
-        process.kill()
-        process.wait(10)
+    folder = tmp_path_factory.mktemp("storage")
+    with server(folder) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**running.variables, "TMPDIR": str(folder)}.items():
+            patch.setenv(name, value)
+        patch.setattr("tempfile.tempdir", None)  # it is remembered
+        yield
 
 
 @pytest.fixture

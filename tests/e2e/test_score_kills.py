@@ -56,16 +56,16 @@ def store(released: Path, tmp_path: Path) -> Path:
 
 
 class Run:
-    """The command with small pieces and the log, in a process group of its own."""
+    """The command with small pieces, in a process group of its own."""
 
-    def __init__(self, table: Path, out: Path, store: Path, *options: str):
+    def __init__(self, table: Path | str, out: Path | str, store: Path, *options: str, **variables: str):
         code = (
             "import sys; from serve.score import pieces; pieces.ROWS = 1; from serve.score.__main__ import main; "
             "from churn.script import run; run(lambda: sys.exit(main()), 'serve.score', mistake=2)"
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, str(table), str(out), "--log", *options],
-            cwd=ROOT, env=child_environment() | {"CHURN_RELEASES": str(store)}, start_new_session=True,
+            [sys.executable, "-c", code, str(table), str(out), *options],
+            cwd=ROOT, env=child_environment() | {"CHURN_RELEASES": str(store)} | variables, start_new_session=True,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_run_survives_kills_of_its_processes(table: Path, store: Path) -> None
         processes = run.members()
         kill(*(processes if chance.random() < 0.5 else [chance.choice(processes)]))
 
-    survives(lambda out: Run(table, out, store, "--processes", "2"), strike, store, KILLS * 3 // 5)
+    survives(lambda out: Run(table, out, store, "--log", "--processes", "2"), strike, store, KILLS * 3 // 5)
 
 
 @pytest.fixture
@@ -181,4 +181,4 @@ def test_a_run_on_a_cluster_survives_kills_of_workers_and_of_itself(table: Path,
             workers.start(i)
 
     on_dask = ("--engine", "dask", "--address", workers.address)
-    survives(lambda out: Run(table, out, store, *on_dask), strike, store, KILLS * 2 // 5)
+    survives(lambda out: Run(table, out, store, "--log", *on_dask), strike, store, KILLS * 2 // 5)
