@@ -85,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form, log_url = Format(given.separator, given.encoding), settings.log if given.log else ""
     try:
         rows, rejected = score(given.input, form, given.out, job, engine, given.reasons, log_url)
-    except MemoryError:
+    except Exception as error:
+        if not engines.is_want_of_memory(error):
+            raise
         raise InputError(f"the memory is not enough; {engines.AGAIN}, with fewer --processes") from None
     except KeyboardInterrupt:
         raise InputError(f"stopped; {engines.AGAIN}") from None

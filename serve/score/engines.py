@@ -1,72 +1,135 @@
 """Where pieces are scored: in processes of this machine, or on a Dask cluster. Results come as they are ready."""
 
+import ctypes
 import multiprocessing
-import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from threading import Thread
-from typing import Any
+from contextlib import contextmanager, suppress
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
 
 import pyarrow as pa
 
 from churn.script import InputError
-from serve.score.job import Job, carried, live
+from serve.score.job import Job, carried
 
 Task = tuple[Any, ...]
 Work = Callable[..., dict[str, Any]]  # of a task and the job: writes a file, returns its entry of the manifest
 AGAIN = "run the same command again: what is finished stays"
 RETRIES = 3  # of a piece whose worker was lost
 PATIENCE = 10  # seconds until a cluster answers
-_job: Job
+DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG: a worker ends with its parent
 
 
 def local(work: Work, tasks: Sequence[Task], job: Job, processes: int) -> Iterator[dict[str, Any]]:
-    """In so many processes; one is this one."""
+    """In so many processes; one is this one.
+
+    No thread hands the tasks out: where there is no memory for one, a pool waits for ever.
+    """
     if processes == 1 or len(tasks) < 2:
         yield from (in_one_line(work, task, job) for task in tasks)
         return
-    # a fork would share onnxruntime's locks. The job is small: while Python hands more than a pipe holds to a process
-    # that dies, it waits for ever
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(tasks)), spawn, begin, (job,)) as pool:
-        try:
-            asked = [pool.submit(call, work, task) for task in tasks]
-            yield from (one.result() for one in futures.as_completed(asked))
-        except BrokenProcessPool:
-            raise InputError(
-                f"a process was killed, for instance for want of memory; {AGAIN}, with fewer --processes"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    waiting = iter(tasks)
+    workers: dict[Connection, BaseProcess] = {}
+    try:
+        for task in islice(waiting, processes):
+            connection, worker = started(work, job)
+            workers[connection] = worker
+            hand(task, connection)
+        for _ in tasks:
+            connection = cast(Connection, wait([*workers])[0])
+            yield result_from(connection)
+            if task := next(waiting, ()):
+                hand(task, connection)
+            else:
+                connection.close()
+                workers.pop(connection).join()
+    finally:
+        for worker in workers.values():  # what they were at is not wanted any more
+            worker.kill()
+            worker.join()
 
 
-def begin(job: Job) -> None:
-    global _job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    Thread(target=end_with_parent, daemon=True).start()
-    _job = job
-    live(job)
+def started(work: Work, job: Job) -> tuple[Connection, BaseProcess]:
+    """A worker, and the connection to it."""
+    spawn = multiprocessing.get_context("spawn")  # a fork would share onnxruntime's locks
+    here, there = spawn.Pipe()
+    worker = spawn.Process(target=answer, args=(there, work, job), daemon=True)
+    with without_interrupts():
+        worker.start()
+    there.close()
+    return here, worker
 
 
-def end_with_parent() -> None:
-    """A worker would wait for work for ever where its parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Ctrl-C is answered when the block is over; processes that are started in it leave it to this one for ever."""
+    came: list[int] = []
+    answer = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which they inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, answer)
+    if came:
+        raise KeyboardInterrupt
 
 
-def call(work: Work, task: Task) -> dict[str, Any]:
-    return in_one_line(work, task, _job)
+def hand(task: Task, connection: Connection) -> None:
+    try:
+        connection.send(task)
+    except OSError:
+        raise lost() from None
+
+
+def result_from(connection: Connection) -> dict[str, Any]:
+    try:
+        result = connection.recv()
+    except (EOFError, OSError):
+        raise lost() from None
+    if isinstance(result, Exception):
+        raise result
+    return dict(result)
+
+
+def lost() -> InputError:
+    return InputError(f"a process was killed, for instance for want of memory; {AGAIN}, with fewer --processes")
+
+
+def answer(connection: Connection, work: Work, job: Job) -> None:
+    """Do the tasks that come, until there are no more or the parent is gone; a worker's whole life."""
+    with suppress(AttributeError):  # Linux alone has it; elsewhere the worker ends after its task
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
+    with suppress(EOFError, OSError):
+        while task := connection.recv():
+            connection.send(result_of(work, task, job))
+
+
+def result_of(work: Work, task: Task, job: Job) -> dict[str, Any] | Exception:
+    try:
+        return in_one_line(work, task, job)
+    except Exception as error:
+        if not isinstance(error, InputError):
+            error.add_note(traceback.format_exc())
+        return error
+
+
+def is_want_of_memory(error: Exception) -> bool:
+    """Python's own, that of onnxruntime and Arrow, or that of a thread without room for its stack."""
+    words = ("bad_alloc", "can't start new thread", "Resource temporarily unavailable")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def in_one_line(work: Work, task: Task, job: Job) -> dict[str, Any]:
     try:
         return work(*task, job)
-    except (MemoryError, pa.ArrowException) as error:
+    except Exception as error:
+        if not isinstance(error, pa.ArrowException) and not is_want_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200] or "the memory is not enough"
         raise InputError(f"{task[0].file}: {reason}; {AGAIN}, with fewer --processes") from None
 

@@ -10,7 +10,8 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from churn.release import FILES, MANIFEST, REFERENCE
 from churn.schema import Schema
@@ -130,7 +131,10 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 def edges(model: Model) -> dict[str, np.ndarray]:
     """Of each number that the model reads the values between which customers are counted: the reference's quantiles."""
-    reference = pd.read_parquet(model.release.folder / REFERENCE, columns=model.scorer.numbers)
-    values = {name: reference[name].dropna().to_numpy("float64") for name in model.scorer.numbers}
+    content = pa.BufferReader((model.release.folder / REFERENCE).read_bytes())  # of a file a thread would be asked
+    with parquet.ParquetFile(content) as file:
+        reference = file.read(columns=model.scorer.numbers, use_threads=False)
+    numbers = {name: reference[name].cast("float64").to_numpy() for name in model.scorer.numbers}
+    values = {name: column[~np.isnan(column)] for name, column in numbers.items()}
     steps = np.linspace(0, 1, EDGES + 1)
     return {name: np.unique(np.quantile(there, steps)) if len(there) else np.zeros(1) for name, there in values.items()}
