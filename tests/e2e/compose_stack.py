@@ -337,7 +337,9 @@ class Stack:
         run("sh", str(self.ops / "secrets.sh"))
         self.compose = yaml.safe_load((self.ops / "compose.yaml").read_text())
         self.services: dict[str, Any] = {
-            name: said for name, said in self.compose["services"].items() if name != "grafana"
+            name: said
+            for name, said in self.compose["services"].items()
+            if name != "grafana" and "profiles" not in said
         }
         self.bridge, self.network, self.numbers = f"churn{os.getpid()}", free_network(), count(2)
         self.names = Names()

@@ -1,6 +1,7 @@
 """What ops/compose.yaml promises: nobody comes in unasked, everything is pinned, healthy in order, and ends in time."""
 
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from serve.predict.service import CLOSE_SECONDS
+from serve.score.__main__ import parser
 from tests.conftest import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "ops/compose.yaml").read_text())
@@ -82,14 +84,15 @@ def test_an_image_is_ours_or_pinned(name: str) -> None:
 @each_service
 def test_what_another_waits_for_says_when_it_is_healthy(name: str) -> None:
     service = SERVICES[name]
-    assert "healthcheck" in service or (service["image"] == "churn-service" and "HEALTHCHECK" in DOCKERFILE)
+    is_watched = "healthcheck" in service or (service["image"] == "churn-service" and "HEALTHCHECK" in DOCKERFILE)
+    assert is_watched or "profiles" in service  # a job, which nobody waits for
     assert {wait["condition"] for wait in service.get("depends_on", {}).values()} <= {"service_healthy"}
 
 
 @each_service
 def test_it_starts_again_within_bounds_and_gains_no_rights(name: str) -> None:
     service = SERVICES[name]
-    assert service["restart"] == "unless-stopped"
+    assert service["restart"] == ("no" if "profiles" in service else "unless-stopped")  # a job ends
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     assert service["deploy"]["resources"]["limits"].keys() == {"memory", "pids"}
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -105,6 +108,19 @@ def test_every_volume_and_secret_is_declared_and_used() -> None:
     ].keys()
     for mount in mounts:
         assert not mount.startswith(".") or (ROOT / "ops" / mount).exists(), mount
+
+
+def test_the_month_is_scored_by_options_that_are_there_into_volumes_that_the_image_s_user_may_write_to() -> None:
+    job = SERVICES["score"]
+    words = shlex.split(job["command"][-1].replace("$$(date -u +%Y-%m)", "2024-06"))
+    assert words[:4] == ["exec", "python", "-m", "serve.score"]
+    given = parser().parse_args(words[4:])
+    assert (given.input, given.log) == ("/srv/customers", True)
+    mounts = dict(volume.split(":")[:2] for volume in job["volumes"])
+    assert str(given.out.parent) == mounts["scores"]
+    (owned,) = (line for line in DOCKERFILE.splitlines() if "install -d" in line and "/srv/pipeline" in line)
+    assert {mounts["scores"], mounts["customers"]} <= {*owned.split()}  # a new volume belongs to whom its place does
+    assert {v.split(":")[0] for v in job["volumes"] if v.endswith(":ro")} == {"churn", "customers"}
 
 
 def test_the_service_is_given_the_time_that_its_end_takes() -> None:
