@@ -117,7 +117,7 @@ def test_the_month_is_scored_by_options_that_are_there_into_volumes_that_the_ima
     given = parser().parse_args(words[4:])
     assert (given.input, given.log) == ("/srv/customers", True)
     mounts = dict(volume.split(":")[:2] for volume in job["volumes"])
-    assert str(given.out.parent) == mounts["scores"]
+    assert str(Path(given.out).parent) == mounts["scores"]
     (owned,) = (line for line in DOCKERFILE.splitlines() if "install -d" in line and "/srv/pipeline" in line)
     assert {mounts["scores"], mounts["customers"]} <= {*owned.split()}  # a new volume belongs to whom its place does
     assert {v.split(":")[0] for v in job["volumes"] if v.endswith(":ro")} == {"churn", "customers"}
