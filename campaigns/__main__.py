@@ -10,14 +10,17 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+import pyarrow as pa
+
 from campaigns.contacted import contacted
 from campaigns.plan.choice import Limit
+from campaigns.plan.cool_down import contacted_since
 from campaigns.plan.folder import check_free, write_plan
 from campaigns.plan.report import content_of, list_of
 from campaigns.plan.run import Request, plan
@@ -85,6 +88,12 @@ def add_plan(made: argparse.ArgumentParser) -> None:
         "--exclude", metavar="FILE", type=Path, action="append", default=[],
         help="customers to leave out: ids on lines (.txt), or a table with an id column; may be repeated",
     )  # fmt: skip
+    made.add_argument(
+        "--cool-down",
+        metavar="DAYS",
+        type=days,
+        help="leave out whom another campaign has contacted in so many days",
+    )
     made.add_argument("--release", metavar="VERSION", default="", help="whose scores count, where two answered")
 
 
@@ -120,6 +129,12 @@ def moment(text: str) -> datetime:
     if at > datetime.now(UTC) + CLOCK_SKEW:
         raise argparse.ArgumentTypeError(f"{text} lies in the future; contacts are told when they were made")
     return at
+
+
+def days(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 3650:
+        raise argparse.ArgumentTypeError(f"{text} is no number of days from 1 to 3650")
+    return int(text)
 
 
 def share(text: str) -> float:
@@ -191,7 +206,7 @@ def write(given: argparse.Namespace) -> None:
         id_header=given.id,
         where=given.where,
         release=given.release,
-        left_out=[(f"listed in {path.name}", read_ids(path, ID)) for path in given.exclude],
+        left_out=[*listed_in(given.exclude), *cooling_down(given.cool_down, given.campaign)],
     )
     made = plan(request, profit, knobs)
     inputs = {"scores": given.scores / MANIFEST} | ({"table": given.table} if given.table else {})
@@ -211,6 +226,20 @@ def write(given: argparse.Namespace) -> None:
         log.info("left out: %d, %s", n, reason)
     if expected["offered"] and not control["customers"]:
         log.warning("nobody is held back as control, so what the offers bring can't be measured")
+
+
+def listed_in(paths: Sequence[Path]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    for path in paths:
+        yield f"listed in {path.name}", read_ids(path, ID)
+
+
+def cooling_down(days: int | None, campaign: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    if not days:
+        return
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    since = today - timedelta(days=days)
+    with opened(read_settings().log) as engine, engine.connect() as connection:
+        yield f"contacted since {since:%Y-%m-%d}", contacted_since(connection, since, campaign)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from churn.release import file_hash
 from churn.schema import TARGET
 from churn.scored import MANIFEST
 from churn.script import InputError
+from serve.log.database import write_lock
+from serve.log.reported import keep_contacts
 from serve.releases.store import Store
 from serve.score import pieces
 from serve.score.__main__ import main as score
-from tests.factories import other_release
+from tests.factories import empty_log, other_release
 
 PIECES = 3
 
@@ -117,6 +120,25 @@ def test_the_same_inputs_give_the_same_bytes_and_may_be_planned_again(plan: Call
     assert content(plan(out="again")) == first
     assert content(plan()) == first
     assert sorted(path.name for path in plan().parent.iterdir()) == ["again", "params.yaml", "plan"]
+
+
+def test_whom_another_campaign_has_contacted_lately_is_left_out(
+    plan: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = empty_log(tmp_path)
+    monkeypatch.setenv("CHURN_LOG_URL", str(engine.url))
+    ids = read_list(plan(out="first") / "list.parquet")["customer_id"].to_pylist()
+    now = datetime.now(UTC)
+    rows = [
+        {"customer_id": name, "campaign": campaign, "at": now - timedelta(days=days), "offered": True, "share": 1.0}
+        for name, campaign, days in ((ids[0], "other", 5), (ids[1], "other", 50), (ids[2], "spring", 5))
+    ]
+    with engine.connect() as connection:
+        keep_contacts(connection, write_lock(engine), rows)
+    folder = plan("--cool-down", "30")
+    (reason,) = (words for words in plan_of(folder)["left_out"] if words.startswith("contacted since "))
+    assert plan_of(folder)["left_out"][reason] == 1
+    assert set(ids[1:]) <= set(read_list(folder / "list.parquet")["customer_id"].to_pylist()) - {ids[0]}
 
 
 def test_a_customer_stays_on_its_side_in_a_larger_list(plan: Callable[..., Path]) -> None:
