@@ -137,4 +137,9 @@ def edges(model: Model) -> dict[str, np.ndarray]:
     numbers = {name: reference[name].cast("float64").to_numpy() for name in model.scorer.numbers}
     values = {name: column[~np.isnan(column)] for name, column in numbers.items()}
     steps = np.linspace(0, 1, EDGES + 1)
-    return {name: np.unique(np.quantile(there, steps)) if len(there) else np.zeros(1) for name, there in values.items()}
+    return {name: lots(np.quantile(there, steps)) if len(there) else np.zeros(1) for name, there in values.items()}
+
+
+def lots(quantiles: np.ndarray) -> np.ndarray:
+    """Edges, the last one just above the largest quantile: it must not share a lot with smaller values, as 1 with 0."""
+    return np.append(np.unique(quantiles), np.nextafter(quantiles[-1], np.inf))

@@ -15,7 +15,7 @@ BINS = 1000  # of the probabilities, of equal width
 class Numbers:
     """A number: how many customers lie between which `edges` (k,), below and above them, and the sum of each lot.
 
-    As in a histogram, the last lot between edges holds both of its ends: what is above lies outside.
+    A lot holds its lower edge, not its upper one.
     """
 
     def __init__(self, edges: np.ndarray):
@@ -26,7 +26,6 @@ class Numbers:
     def add(self, values: np.ndarray) -> None:
         there = values[~np.isnan(values)]
         lot, n = np.searchsorted(self.edges, there, "right"), len(self.counts)
-        lot[there == self.edges[-1]] -= 1
         self.missing += len(values) - len(there)
         self.counts += np.bincount(lot, minlength=n)
         self.sums += np.bincount(lot, there, minlength=n)

@@ -54,6 +54,8 @@ def test_drift_quality_and_estimates_are_those_of_the_rows(
     )
     answers = pd.DataFrame({"p": p, "flagged": (scored["prediction"] == "churn").astype("int64")})
     assert made.standing
+    is_one = made.standing.inputs["partner"]
+    assert set(is_one) == {0, 1} and is_one.mean() == pytest.approx(inputs["partner"].mean(), abs=1e-3)
     of_rows = made._replace(
         answers=answers, sample=pd.DataFrame({"churn_probability": p}), standing=made.standing._replace(inputs=inputs)
     )
