@@ -15,7 +15,7 @@ import numpy as np
 
 KINDS = 10  # of customers, by their probability, that `uncovered` looks at
 MAX_UNCOVERED = 0.02  # share of customers for whom nobody stands, from which on outcomes say nothing of all
-MIN_Z = 3.0  # standard deviations that weights must lack so that it is not chance
+MIN_Z = 4.0  # standard deviations that weights must lack so that it is not chance
 
 
 class Offers(NamedTuple):

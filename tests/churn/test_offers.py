@@ -46,7 +46,7 @@ def test_unequal_weights_tell_less() -> None:
 
 def test_a_campaign_with_a_control_group_covers_its_customers() -> None:
     alarms = [uncovered(*month(seed)) for seed in range(200)]
-    assert sum(missed > MAX_UNCOVERED for missed in alarms) <= 4
+    assert sum(missed > MAX_UNCOVERED for missed in alarms) <= 1
 
 
 def test_offers_to_everybody_of_a_kind_leave_it_uncovered_whatever_share_was_stated() -> None:

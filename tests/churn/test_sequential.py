@@ -147,3 +147,23 @@ def test_before_the_least_number_and_where_nothing_varies_it_says_nothing(arm: t
 def test_a_smaller_effect_needs_a_smaller_variance() -> None:
     needed = [variance_to_find(effect, tau=2.0, alpha=0.05) for effect in (0.5, 1.0, 2.0, 4.0)]
     assert all(small < large for small, large in pairwise(needed))
+
+
+@given(st.lists(st.tuples(st.floats(-100, 100), st.integers(0, 4)), min_size=2, max_size=30), st.floats(0.1, 20))
+def test_customers_who_all_count_alike_tell_the_same_however_often(
+    rows: list[tuple[float, int]], weight: float
+) -> None:
+    values, look = np.array([v for v, _ in rows]), np.array([i for _, i in rows], dtype="int64")
+    once, often = (running_moments(values, np.full(len(values), w), look, 5) for w in (1.0, weight))
+    for a, b in zip(once, often, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-6)
+
+
+def test_the_variance_of_a_weighted_mean_is_that_of_its_resamples() -> None:
+    rng = np.random.default_rng(1)
+    values, weights = rng.normal(5, 3, 2_000), rng.choice([1.0, 10.0], 2_000, p=[0.9, 0.1])
+    arm = running_moments(values, weights, np.zeros(2_000, dtype="int64"), 1)
+    draws = rng.integers(0, 2_000, (2_000, 2_000))
+    means = (weights[draws] * values[draws]).sum(axis=1) / weights[draws].sum(axis=1)
+    assert arm.mean[0] == pytest.approx(np.average(values, weights=weights))
+    assert arm.variance[0] / arm.n[0] == pytest.approx(means.var(), rel=0.1)

@@ -134,3 +134,27 @@ def test_the_same_log_gives_the_same_report(engine: Engine) -> None:
     one, two = (report(read(engine), EXPERIMENT, PROFIT, DESIGN) for _ in range(2))
     assert as_json(one.as_dict()) == as_json(two.as_dict())
     assert as_html(one) == as_html(two)
+
+
+def offered_to_flagged(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Half of the flagged who would leave are kept by an offer; it is drawn with that chance."""
+    rng, flagged = np.random.default_rng([seed, 16]), frame["flagged"] == 1
+    offered = flagged & (rng.random(len(frame)) < share)
+    kept = offered & (rng.random(len(frame)) < 0.5)
+    churned, spared = frame["churned"].mask(kept, 0.0), np.where(flagged, 1 - share, 1.0)
+    return frame.assign(churned=churned, offered=offered * 1.0, spared=spared)
+
+
+def test_offers_change_neither_arm_where_some_are_held_back() -> None:
+    whole, gaps = frame((4000, 4000), (4000, 4000)), []
+    truth = report(whole, EXPERIMENT, PROFIT, DESIGN)
+    for seed in range(20):
+        made = report(offered_to_flagged(whole, 0.8, seed), EXPERIMENT, PROFIT, DESIGN)
+        assert made.verdict != "invalid" and made.arms["champion"].effective < 4000
+        gaps.append(made.arms["champion"].churn_rate.value - truth.arms["champion"].churn_rate.value)
+    assert abs(np.mean(gaps)) < 3 * np.std(gaps) / np.sqrt(len(gaps))
+
+
+def test_offers_to_all_who_are_flagged_leave_nothing_to_compare() -> None:
+    made = report(offered_to_flagged(frame((1000, 1000), (1000, 1000)), 1.0, 1), EXPERIMENT, PROFIT, DESIGN)
+    assert made.verdict == "invalid" and "nobody like them was held back" in made.words
