@@ -10,13 +10,15 @@ exact.
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from churn.scorer import Scorer
-from serve.payloads import Contribution
+
+if TYPE_CHECKING:  # files are explained without the service's payloads, which bring the log's database
+    from serve.payloads import Contribution
 
 MAX_BACKGROUND = 200  # customers; time and memory of an explanation grow with them
 MAX_REASONS = 3
@@ -73,12 +75,12 @@ class Explainer:
         p = self.scorer.score(mixed)[np.cumsum(scored) - 1].reshape(m, k + 1)
         return np.take_along_axis(np.diff(p, axis=1), ranks, axis=1).mean(axis=0)
 
-    def in_words(self, contribution: Contribution) -> str:
+    def in_words(self, contribution: "Contribution") -> str:
         name, points = contribution["feature"].replace("_", " "), 100 * contribution["contribution"]
         direction = "raises" if points > 0 else "lowers"
         return f"{name} is {self._shown(contribution)}: {direction} the probability by {abs(points):.1f} points"
 
-    def _shown(self, contribution: Contribution) -> str:
+    def _shown(self, contribution: "Contribution") -> str:
         match contribution["value"]:
             case None:
                 return "missing"

@@ -5,6 +5,7 @@ tells where a killed run got to. A group is small, its rows are made before the 
 pause follows it: the service that writes there too waits for one group at most, and finds disk and processor free.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,18 +16,41 @@ from typing import Any
 import orjson
 from pyarrow import parquet
 from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tqdm import tqdm
 
 from churn.schema import ID
-from serve.log.database import write_lock
+from churn.script import InputError
+from serve.log.database import connect, first_line, write_lock
+from serve.log.migrate import migrate
 from serve.log.tables import COLUMNS, IS_ANSWER, Row, db_time, first_id, predictions, time_of_id
 from serve.score.columns import check, records, with_schema_names
+from serve.score.engines import AGAIN
 from serve.score.job import Job, live
 from serve.score.pieces import Piece
 from serve.score.places import Place, place_at
 
+log = logging.getLogger("serve.score")
+
 GROUP = {"sqlite": 200, "postgresql": 1000}  # rows of a transaction
 PAUSE = 0.5  # of the time that a transaction took, until the next one; benchmarks.score_log weighs both
+
+
+def write_log(url: str, scored: Sequence[tuple[Piece, str, dict[str, Any]]], job: Job) -> None:
+    """The answers of all pieces into the prediction log, as far as they are not there."""
+    engine = connect(url)
+    try:
+        migrate(engine)
+        with tqdm(unit=" answers", unit_scale=True, disable=None) as bar:
+            for piece, name, entry in scored:
+                written = log_piece(engine, piece, name, entry["file"], job)
+                bar.update(written)
+                if bar.disable:
+                    log.info("%s: %d answers logged, %d were there", entry["file"], written, entry["scored"] - written)
+    except (SQLAlchemyError, TimeoutError) as error:
+        raise InputError(f"the log's database: {first_line(error)}; {AGAIN}") from None
+    finally:
+        engine.dispose()
 
 
 def log_piece(engine: Engine, piece: Piece, name: str, file: str, job: Job) -> int:

@@ -8,16 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from churn.script import InputError
-from serve.log.database import connect, first_line
-from serve.log.migrate import migrate
-from serve.score.engines import AGAIN, Task, Work
+from serve.score.engines import Task, Work
 from serve.score.folder import made_ready, refuse_inside, write_manifest
 from serve.score.job import Job, live
-from serve.score.log import log_piece
 from serve.score.piece import entry_of, name_of, number_of, score_piece
 from serve.score.pieces import Format, Piece, pieces_of
 from serve.score.places import Place, place_at
@@ -53,6 +48,8 @@ def score(
         write_manifest(out, job.identity | {"reasons": reasons}, edges, entries)
         out.clear(SCRATCH)  # and then no upload that is under way is needed any more
         if log_url:
+            from serve.score.log import write_log  # with SQLAlchemy, a tenth of the start
+
             write_log(log_url, [*zip(pieces, names, entries, strict=True)], job)
     return sum(entry["rows"] for entry in entries), sum(entry["rejected"] for entry in entries)
 
@@ -87,20 +84,3 @@ def done(engine: Engine, work: Work, tasks: Sequence[Task], job: Job) -> list[di
             if bar.disable:
                 log.info("%d of %d pieces: %s", len(found), len(tasks), entry["source"])
     return [found[name] for name in sorted(found, key=number_of)]
-
-
-def write_log(url: str, scored: Sequence[tuple[Piece, str, dict[str, Any]]], job: Job) -> None:
-    """The answers of all pieces into the prediction log, as far as they are not there."""
-    engine = connect(url)
-    try:
-        migrate(engine)
-        with tqdm(unit=" answers", unit_scale=True, disable=None) as bar:
-            for piece, name, entry in scored:
-                written = log_piece(engine, piece, name, entry["file"], job)
-                bar.update(written)
-                if bar.disable:
-                    log.info("%s: %d answers logged, %d were there", entry["file"], written, entry["scored"] - written)
-    except (SQLAlchemyError, TimeoutError) as error:
-        raise InputError(f"the log's database: {first_line(error)}; {AGAIN}") from None
-    finally:
-        engine.dispose()
