@@ -144,6 +144,10 @@ class Contact(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
+            "anyOf": [
+                {"properties": {"offered": {"const": True}}},
+                {"required": ["share"], "properties": {"share": {"exclusiveMaximum": 1}}},
+            ],
             "examples": [
                 {
                     "customer_id": "7590-VHVEG",
@@ -152,7 +156,7 @@ class Contact(BaseModel):
                     "share": 0.9,
                     "at": "2026-11-01T00:00:00Z",
                 }
-            ]
+            ],
         },
     )
 

@@ -147,7 +147,10 @@ def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterat
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
-            shared = client.scatter(carried(job), broadcast=True)
+            try:
+                shared = client.scatter(carried(job), broadcast=True)
+            except KeyError as error:  # of a worker that left meanwhile, by its address
+                raise TimeoutError(error) from None
             asked = [client.submit(in_one_line, work, task, shared, pure=False, retries=RETRIES) for task in tasks]
             for one in as_completed(asked, loop=client.loop):
                 yield one.result()

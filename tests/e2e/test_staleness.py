@@ -40,6 +40,7 @@ KNOBS = [
     ("gate.slice_margin", 0.1, []),
     ("review.metrics.roc_auc.absolute", 0.02, []),
     ("ab.alpha", 0.01, []),
+    ("campaigns.effect", 10, []),
     ("monitoring.report.alpha", 0.001, []),
 ]
 
