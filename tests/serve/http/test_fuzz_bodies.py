@@ -106,7 +106,7 @@ def test_any_json_in_any_field(client: Any, customer: dict[str, Any], changes: d
 
 
 @shared
-@given(path=st.sampled_from(["/predict/batch", "/explain", "/feedback"]), content=values)
+@given(path=st.sampled_from(["/predict/batch", "/explain", "/feedback", "/contacts"]), content=values)
 def test_any_json_anywhere(client: Any, path: str, content: Any) -> None:
     for body in (content, {"customers": content}, {"outcomes": content}, {"customers": [content]}):
         assert answered(client, json.dumps(body).encode(), path).status_code == 422
@@ -137,7 +137,7 @@ def test_of_a_key_that_comes_twice_the_last_one_counts_in_answer_and_log(client:
 
 
 @pytest.mark.parametrize("wrap", ["{}", '{{"customers": [{}]}}', '{{"outcomes": [{}]}}'])
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback"])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback", "/contacts"])
 def test_a_crowd_of_fields_is_one_mistake(client: Any, path: str, wrap: str) -> None:
     crowd = json.dumps({f"f{i}": 0 for i in range(MAX_FIELDS + 1)})
     assert len(answered(client, wrap.format(crowd).encode(), path).json()["detail"]) == 1
