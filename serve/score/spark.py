@@ -73,7 +73,10 @@ def await_master(address: str) -> None:
 def context(address: str) -> Iterator[Any]:
     """A Spark context whose executors have this code; it ends with all that it started."""
     from pyspark import SparkConf, SparkContext
+    from pyspark.accumulators import AccumulatorTCPServer
 
+    # it would print a traceback where a context that stops closes its connection; results lost by that are counted
+    AccumulatorTCPServer.handle_error = lambda *_: None
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # which gives it none
     settings = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "OFF"}  # what went wrong is one line
