@@ -125,7 +125,7 @@ def closure(path: str) -> set[str]:
 
 
 # templates of pages: beside the module that fills them, or shared
-SHARED = {str(path.relative_to(ROOT)) for path in (ROOT / "churn/templates").glob("*.html")}
+SHARED = {str(path.relative_to(ROOT)) for path in (ROOT / "churn/templates").iterdir()}
 PAGES = SHARED | {path for script in (*SCRIPTS, *WATCH) if (ROOT / (path := f"{script[:-3]}.html")).exists()}
 
 
