@@ -12,8 +12,9 @@ matplotlib.use("agg")  # no window
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from churn.charts import svg
 from churn.intervals import Interval
-from churn.page import render, svg
+from churn.page import render
 from churn.script import replacing, write_text
 from demo.story import Month, Recovery, row, totals
 from demo.world import CHANGED, WORLDS

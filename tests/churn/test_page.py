@@ -8,7 +8,8 @@ import pytest
 from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 
-from churn.page import render, svg
+from churn.charts import svg
+from churn.page import render
 
 TEMPLATE = """{% extends "base.html" %}
 {% from "parts.html" import verdict_box, table, bar, chart %}
