@@ -17,6 +17,7 @@ from serve.http.routes import add_customer_routes, add_routes
 from serve.predict.service import Service, described
 from serve.settings import Settings, read_settings
 from serve.telemetry import logs, metrics
+from serve.web.routes import add_console
 
 log = logging.getLogger("serve")
 
@@ -30,6 +31,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     app.state.service, app.state.rules = service, rules_of(settings)
     add_routes(app, service, app.state.rules)
     add_customer_routes(app, service)
+    console = add_console(app, service, settings, app.state.rules)
     service.open()
     log.info("ready", extra={"fields": {"release": described(service.live)}})
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -39,12 +41,19 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     yield
     reloading.cancel()
     await service.close()
+    console.engine.dispose()
+
+
+def admin_keys(settings: Settings) -> ApiKeys:
+    keys = {"admin key": settings.admin_key} if settings.admin_key else {}
+    keys |= settings.admin_keys
+    return ApiKeys(list(keys.values()), list(keys))
 
 
 def rules_of(settings: Settings) -> Rules:
     return Rules(
         ApiKeys(settings.api_keys),
-        ApiKeys((settings.admin_key,) if settings.admin_key else ()),
+        admin_keys(settings),
         RateLimit(settings.rate_limit, metrics.FOLDER) if settings.rate_limit else None,
         settings.max_body,
         settings.cors_origins,

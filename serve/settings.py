@@ -14,6 +14,7 @@ from churn.urls import sqlite_url
 MIB = 2**20
 SECRETS = Path("/run/secrets")  # where containers mount secrets
 ORIGIN = re.compile(r"https?://[^/\s?#]+")
+NAME = re.compile(r"[\w.@-][\w .@-]{0,63}")
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -42,6 +43,17 @@ def _keys(text: object) -> object:
     return keys
 
 
+def _named(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    pairs = [[part.strip() for part in pair.partition("=")[::2]] for pair in text.split(",") if pair.strip()]
+    if not pairs or not all(NAME.fullmatch(name) and key for name, key in pairs):
+        raise ValueError("expected name=key, with commas between them; a name has letters, digits, blanks or ._@-")
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name appears twice")
+    return dict(pairs)
+
+
 def _origins(text: object) -> object:
     if not isinstance(text, str):
         return text
@@ -64,6 +76,8 @@ class Settings(BaseSettings):
     spool: Path | None = None  # file for rows while the database is down; on another disk it outlives a full one
     spool_max: Annotated[PositiveInt, Field(le=2**40)] = 64 * MIB  # bytes
     admin_key: str = ""  # opens all routes and /admin/*; empty: /admin/* is off
+    # name -> key, which opens the same; the ledger names its owner
+    admin_keys: Annotated[dict[str, str], NoDecode, BeforeValidator(_named)] = {}
     api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any one is enough; none: open to all
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()  # whose pages may call; none
     max_body: PositiveInt = 16 * MIB  # bytes of a request

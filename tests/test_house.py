@@ -23,7 +23,7 @@ ARROWS = {
     "benchmarks": {"churn", "stages", "serve", "campaigns", "demo", "benchmarks"},
 }
 # the service's rooms and files from the top down: each may import what stands below it
-SERVE = ("app", "http", "score", "predict", "payloads", "releases", "log", "telemetry", "settings")
+SERVE = ("app", "web", "http", "score", "predict", "payloads", "releases", "log", "telemetry", "settings")
 # the rooms of the service that others may import
 KNOWN = {"monitoring": {"releases", "log", "settings"}, "campaigns": {"log", "settings"}}
 MAX_LINES = 350

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from churn.script import InputError
+from serve.http.auth import ApiKeys
 from serve.http.json_route import JSONRoute
 from serve.http.middleware import Refused
 from serve.payloads import Acted, Deployed, Mistakes, Refusal
@@ -20,7 +21,6 @@ from serve.releases.commands import releases
 from serve.releases.ledger import State
 from serve.releases.store import Store, UnknownRelease
 
-ACTOR = "admin key"  # in the ledger
 GATE_SECONDS = 120  # seconds that a comparison may take
 
 Version = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{12}$", examples=["2f5480987cc2"])]
@@ -62,6 +62,12 @@ class Shadow(_Act):
     reason: str = ""
 
 
+def actor(request: Request) -> str:
+    """The owner of the request's admin key, for the ledger."""
+    admin: ApiKeys = request.app.state.rules.admin
+    return admin.owner(request.headers.get("x-api-key", "").encode("latin-1")) or ""
+
+
 def routes(store: Store, log_url: str) -> list[APIRoute]:
     """GET /releases and POST /admin/*."""
 
@@ -72,19 +78,19 @@ def routes(store: Store, log_url: str) -> list[APIRoute]:
     async def promote(act: Promote, request: Request) -> Acted:
         """Compared with the champion first, on customers whose outcome is known."""
         gate = await run_in_threadpool(passed, store, log_url, act.version, act.force)
-        return {"state": await done(store.promote, act.version, act.reason, ACTOR, gate), "gate": gate}
+        return {"state": await done(store.promote, act.version, act.reason, actor(request), gate), "gate": gate}
 
     async def rollback(act: Rollback, request: Request) -> Acted:
         """Again, and it is the one before that."""
-        return {"state": await done(store.rollback, act.reason, ACTOR), "gate": None}
+        return {"state": await done(store.rollback, act.reason, actor(request)), "gate": None}
 
     async def split(act: Split, request: Request) -> Acted:
         """A customer stays in one arm; a larger share moves customers to the challenger alone."""
-        return {"state": await done(store.split, act.version, act.share, act.reason, ACTOR), "gate": None}
+        return {"state": await done(store.split, act.version, act.share, act.reason, actor(request)), "gate": None}
 
     async def shadow(act: Shadow, request: Request) -> Acted:
         """Its scores are logged, and no answer waits for them."""
-        return {"state": await done(store.shadow, act.version, act.reason, ACTOR), "gate": None}
+        return {"state": await done(store.shadow, act.version, act.reason, actor(request)), "gate": None}
 
     shared: dict[str, Any] = {"tags": ["releases"]}
     open_to_users: dict[str, Any] = {"responses": {401: ACTED[401], 429: ACTED[429]}, "response_model": Deployed}

@@ -27,6 +27,7 @@ log = logging.getLogger("serve")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 ADMIN = "/admin/"
+CONSOLE = "/console/"  # its pages ask for a sign-in themselves
 OPEN_PATHS = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # need no API key
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -164,6 +165,8 @@ class RequestMiddleware:
         if not length.isdigit() or int(length) > rules.max_body:
             raise too_large(rules.max_body)
         if not needs_key(path):
+            if rules.rate and path.startswith(CONSOLE) and (wait := rules.rate.wait(address_of(scope))):
+                raise Refused(429, "rate_limit", "too many requests", wait)
             return
         key = headers.get(b"x-api-key", b"")
         is_act = path.startswith(ADMIN)
@@ -193,7 +196,7 @@ def address_of(scope: Scope) -> bytes:
 
 
 def needs_key(path: str) -> bool:
-    return path not in OPEN_PATHS and not path.startswith("/docs/")
+    return path not in OPEN_PATHS and not path.startswith(("/docs/", CONSOLE))
 
 
 def too_large(max_body: int) -> Refused:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from churn.customer_model import customer_model
@@ -161,10 +160,6 @@ def add_routes(app: Application, service: Service, rules: Rules) -> None:
 
     for path, endpoint in (("/health", health), ("/ready", ready)):  # load balancers ask so
         app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
-
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("docs")
 
     @app.get(
         "/metrics",

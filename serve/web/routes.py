@@ -1,0 +1,38 @@
+"""The console: pages below /console and at /, their twins for programs, and the files that pages load."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from churn.page import TEMPLATES
+from serve.http.application import Application
+from serve.http.middleware import Rules
+from serve.predict.service import Service
+from serve.settings import Settings
+from serve.web import runbook, sign_in
+from serve.web.console import Console, reading_engine
+from serve.web.overview import overview
+from serve.web.pages import add_page
+from serve.web.sessions import Sessions
+
+STATIC = Path(__file__).parent / "static"
+
+
+def add_console(app: Application, service: Service, settings: Settings, rules: Rules) -> Console:
+    """Add the pages; the caller disposes of the engine in what is returned."""
+    keys = [*settings.api_keys, settings.admin_key, *settings.admin_keys.values()]
+    console = Console(service, Sessions(rules.keys, rules.admin, keys), reading_engine(settings.log))
+    app.state.console = console
+    router = APIRouter()
+    add_page(router, "/", "overview.html", overview, "How it goes", twin="/console/overview.json")
+    app.router.routes += [*router.routes, *sign_in.pages.routes, *runbook.pages.routes]
+    style = (TEMPLATES / "style.css").read_text() + (STATIC / "console.css").read_text()
+
+    @app.get("/console/static/style.css", include_in_schema=False)
+    async def look() -> Response:
+        return Response(style, media_type="text/css")
+
+    app.mount("/console/static", StaticFiles(directory=STATIC), name="console")
+    return console

@@ -1,0 +1,76 @@
+"""Who looks at a page: by the session that a sign-in began, or by an API key of the request.
+
+A session is a signed cookie, so that every worker knows it. Its secret follows from the keys: who changes one of them
+ends all sessions.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from serve.http.auth import ApiKeys
+
+COOKIE = "churn_session"
+SESSION_SECONDS = 8 * 3600  # a working day
+Role = Literal["none", "read", "act"]
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The reader of a page; `form` is the token that the forms of this session carry, "" without a session."""
+
+    role: Role
+    name: str = ""
+    form: str = ""
+
+    @property
+    def may_read(self) -> bool:
+        return self.role != "none"
+
+    @property
+    def may_act(self) -> bool:
+        return self.role == "act"
+
+
+class Sessions:
+    """Reads and writes the cookie; `keys` open pages for reading (none: they are open), `admin` keys acts as well."""
+
+    def __init__(self, keys: ApiKeys, admin: ApiKeys, texts: Sequence[str]):
+        self.keys, self.admin = keys, admin
+        # slow on purpose: a cookie must not be a way to guess a key
+        secret = hashlib.scrypt("\0".join(sorted(texts)).encode(), salt=b"churn console", n=2**14, r=8, p=1)
+        self.serializer = URLSafeTimedSerializer(
+            secret, salt="session", signer_kwargs={"digest_method": hashlib.sha256}
+        )
+
+    def of_key(self, key: bytes) -> Visitor:
+        """The visitor that a key makes."""
+        if (name := self.admin.owner(key)) is not None:
+            return Visitor("act", name)
+        return Visitor("read") if self.keys.accept(key) or not self.keys else Visitor("none")
+
+    def of_request(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Visitor:
+        if key := headers.get("x-api-key"):
+            return self.of_key(key.encode("latin-1"))
+        try:
+            content = self.serializer.loads(cookies.get(COOKIE, ""), max_age=SESSION_SECONDS)
+            visitor = Visitor(content["role"], content["name"], content["form"])
+        except BadSignature:
+            visitor = Visitor("none")
+        return visitor if visitor.may_read or self.keys else Visitor("read", form=visitor.form)
+
+    def begin(self, visitor: Visitor) -> tuple[Visitor, str]:
+        """A new session of this visitor, and its cookie; none of an earlier one is kept."""
+        begun = Visitor(visitor.role, visitor.name, secrets.token_urlsafe(16))
+        content = {"role": begun.role, "name": begun.name, "form": begun.form}
+        return begun, str(self.serializer.dumps(content))
+
+
+def is_from(visitor: Visitor, token: str) -> bool:
+    """Whether a form was sent from a page of this session."""
+    return bool(visitor.form) and hmac.compare_digest(visitor.form.encode(), token.encode())
