@@ -42,7 +42,7 @@ serve: setup ## serve the release on http://127.0.0.1:8000 (first run: adds and 
 demo: setup ## the closed loop in minutes, told step by step: drift, retraining, promotion, rollback
 	python -m demo
 
-test: setup .venv/expectations/.installed ## every test, the fast ones first
+test: setup .venv/expectations/.installed .venv/browser/.installed ## every test, the fast ones first
 	pytest -m "not e2e"
 	pytest -m slow
 	pytest -m "e2e and not alone"
@@ -106,6 +106,11 @@ expectations: setup .venv/expectations/.installed ## Great Expectations on the t
 
 spark: setup .venv/spark/.installed ## pyspark in .venv/spark: PYTHONPATH=.venv/spark python -m serve.score --engine spark
 
+.venv/browser/.installed: .ci/browser/requirements.txt $(BIN)/.installed
+	rm -rf .venv/browser
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target .venv/browser -r $<
+	touch $@
+
 bench: setup ## the benchmarks, as ratios against baselines measured in the same run
 	python -m benchmarks.pipeline
 	python -m benchmarks.service
@@ -116,3 +121,4 @@ lock: ## pin each requirements.in into the requirements.txt beside it (needs uv)
 	uv pip compile $(LOCK) .ci/audit/requirements.in -o .ci/audit/requirements.txt
 	uv pip compile $(LOCK) --constraint requirements.txt .ci/expectations/requirements.in -o .ci/expectations/requirements.txt
 	uv pip compile $(LOCK) .ci/spark/requirements.in -o .ci/spark/requirements.txt
+	uv pip compile $(LOCK) --constraint requirements.txt .ci/browser/requirements.in -o .ci/browser/requirements.txt
