@@ -40,6 +40,19 @@ def test_without_variables_the_log_lies_beside_the_releases() -> None:
     assert (settings.api_keys, settings.rate_limit) == ((), None)
 
 
+def test_admin_keys_have_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_ADMIN_KEYS", "anna=s=1, ben = two ,")
+    assert read_settings().admin_keys == {"anna": "s=1", "ben": "two"}
+
+
+@pytest.mark.parametrize("value", ["secret", "anna=", "=secret", "anna=1,anna=2", "a\tb=secret", " , "])
+def test_an_admin_key_without_an_owner_is_refused_and_not_shown(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_ADMIN_KEYS", value)
+    with pytest.raises(InputError, match="^environment variable CHURN_ADMIN_KEYS: ") as error:
+        read_settings()
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["a?b", "a%20b", "a b", "a#b", "ä+b"])
 def test_a_folder_of_any_name_holds_its_log(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / name
