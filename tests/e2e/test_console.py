@@ -55,7 +55,7 @@ def press(page: Any, *keys: str) -> None:
 def focus_on(page: Any, name: str, at_most: int = 60) -> None:
     """Press Tab until the element of that name (its text, label or id) has the focus."""
     script = """() => { const e = document.activeElement, label = e.labels && e.labels[0];
-        return [e.id, e.name, e.innerText, label && label.innerText].map(text => (text || '').trim().replace(/\\s+/g, ' ')) }"""
+        return [e.id, e.name, e.textContent, label && label.textContent].map(text => (text || '').trim()) }"""
     for _ in range(at_most):
         page.keyboard.press("Tab")
         if name in page.evaluate(script):

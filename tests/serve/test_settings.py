@@ -48,7 +48,7 @@ def test_admin_keys_have_owners(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("value", ["secret", "anna=", "=secret", "anna=1,anna=2", "a\tb=secret", " , "])
 def test_an_admin_key_without_an_owner_is_refused_and_not_shown(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHURN_ADMIN_KEYS", value)
-    with pytest.raises(InputError, match="^environment variable CHURN_ADMIN_KEYS: ") as error:
+    with pytest.raises(InputError, match=r"^environment variable CHURN_ADMIN_KEYS: ") as error:
         read_settings()
     assert "secret" not in str(error.value)
 
