@@ -6,7 +6,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.responses import Response
 
@@ -29,6 +28,8 @@ def runbook(request: Request, visitor: Reader) -> Response:
 @cache
 def as_html(path: Path) -> Markup:
     """Headings get the names that links to sections have at code hosts."""
+    from markdown_it import MarkdownIt  # no start waits for it
+
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(path.read_text(encoding="utf-8"))
     for heading, text in pairwise(tokens):

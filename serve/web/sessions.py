@@ -9,6 +9,7 @@ import hmac
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -42,11 +43,13 @@ class Sessions:
 
     def __init__(self, keys: ApiKeys, admin: ApiKeys, texts: Sequence[str]):
         self.keys, self.admin = keys, admin
-        # slow on purpose: a cookie must not be a way to guess a key
-        secret = hashlib.scrypt("\0".join(sorted(texts)).encode(), salt=b"churn console", n=2**14, r=8, p=1)
-        self.serializer = URLSafeTimedSerializer(
-            secret, salt="session", signer_kwargs={"digest_method": hashlib.sha256}
-        )
+        self._texts = "\0".join(sorted(texts)).encode()
+
+    @cached_property
+    def serializer(self) -> URLSafeTimedSerializer:
+        # slow on purpose, so that a cookie is no way to guess a key; and only once there is a cookie
+        secret = hashlib.scrypt(self._texts, salt=b"churn console", n=2**14, r=8, p=1)
+        return URLSafeTimedSerializer(secret, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
 
     def of_key(self, key: bytes) -> Visitor:
         """The visitor that a key makes."""
@@ -57,12 +60,15 @@ class Sessions:
     def of_request(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Visitor:
         if key := headers.get("x-api-key"):
             return self.of_key(key.encode("latin-1"))
-        try:
-            content = self.serializer.loads(cookies.get(COOKIE, ""), max_age=SESSION_SECONDS)
-            visitor = Visitor(content["role"], content["name"], content["form"])
-        except BadSignature:
-            visitor = Visitor("none")
+        visitor = self._of_cookie(cookies[COOKIE]) if COOKIE in cookies else Visitor("none")
         return visitor if visitor.may_read or self.keys else Visitor("read", form=visitor.form)
+
+    def _of_cookie(self, cookie: str) -> Visitor:
+        try:
+            content = self.serializer.loads(cookie, max_age=SESSION_SECONDS)
+        except BadSignature:
+            return Visitor("none")
+        return Visitor(content["role"], content["name"], content["form"])
 
     def begin(self, visitor: Visitor) -> tuple[Visitor, str]:
         """A new session of this visitor, and its cookie; none of an earlier one is kept."""
