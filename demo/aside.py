@@ -19,7 +19,7 @@ import yaml
 from churn.params import PARAMS
 from churn.script import run
 from churn.urls import sqlite_url
-from demo.world import CHANGED, QUIET, month
+from demo.world import CHANGED, QUIET, as_texts, month
 
 log = logging.getLogger("demo.aside")
 
@@ -38,8 +38,7 @@ def tables() -> dict[str, pd.DataFrame]:
 def prepare(folder: Path, table: pd.DataFrame, model: str, params: Mapping[str, Any]) -> None:
     """What the stages read: the table, as texts, and the repository's knobs, for this table and one model."""
     folder.mkdir()
-    texts = table.drop(columns="snapshot_date").astype(dict.fromkeys(table.select_dtypes("category"), "str"))
-    texts.to_parquet(folder / TABLE, index=False)
+    as_texts(table).to_parquet(folder / TABLE, index=False)
     schema = Path(params["data"]["schema"]).resolve()
     knobs = {
         **params,

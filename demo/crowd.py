@@ -9,7 +9,7 @@ import pandas as pd
 from churn.schema import Schema
 from demo.offers import churned_if_offered, leaving_if_offered
 from demo.story import Side
-from demo.world import World, month, sent
+from demo.world import World, as_texts, month, sent
 from stages.simulate import leaving
 
 
@@ -17,6 +17,7 @@ from stages.simulate import leaving
 class Crowd:
     """A month's customers, and what came of them."""
 
+    table: pd.DataFrame  # as the operator has them, without what became of them
     customers: list[dict[str, Any]]  # as they are sent
     chance: np.ndarray
     churned: np.ndarray
@@ -33,6 +34,7 @@ class Crowd:
             for name, customer in zip(drawn["customer_id"], sent(schema, drawn), strict=True)
         ]
         return cls(
+            as_texts(drawn.drop(columns="churned")),
             named,
             leaving(drawn, world.concept),
             (drawn["churned"] == "Yes").to_numpy("int64"),

@@ -11,6 +11,7 @@ from subprocess import Popen
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sqlalchemy import func, select
 
 from campaigns.result import report as result
@@ -155,31 +156,53 @@ class Steps:
             f"profit {each.value:.2f} per contact [{each.low:.2f}, {each.high:.2f}], the offer's cost paid"
         )
 
-    def ask(self, n: int = CUSTOMERS) -> None:
-        """The first n of a month's customers."""
-        self.screen.step("ask", "POST /predict/batch")
+    def ask(self, n: int = CUSTOMERS, by_file: bool = False) -> None:
+        """The first n of a month's customers; by a file of all of them instead of requests."""
+        how = "serve.score" if by_file else "POST /predict/batch"
+        self.screen.step("ask", how)
         number, world = len(self.months) + 1, WORLDS[len(self.months)]
         self.crowds.append(Crowd.draw(SEED + number, CUSTOMERS, world, self.first.release.schema))
-        now = Month(number, n, *self.answer(n), events=self.pending)
+        answered = self.score_file(number) if by_file else self.answer(n)
+        now = Month(number, n, *answered, events=self.pending)
         self.pending = []
         self.months.append(now)
         if self.store.state()["shadow"]:
             self.shadow_is_done()
         self.screen.say(
-            f"POST /predict/batch: {n:,} customers; the simulation knows already: true ROC AUC {now.answered.auc:.3f}, "
+            f"{how}: {n:,} customers; the simulation knows already: true ROC AUC {now.answered.auc:.3f}, "
             f"profit {now.answered.profit:.2f} each"
             + (f"; first release {now.without.auc:.3f}, {now.without.profit:.2f}" if self.is_retrained else "")
         )
+
+    def score_file(self, number: int) -> tuple[Score, Score]:
+        """What a monthly job does: score a file of all customers, and write the answers into the log."""
+        crowd, folder = self.crowds[-1], self.clone.parent / f"month-{number}"
+        folder.mkdir()
+        crowd.table.to_parquet(folder / "customers.parquet", index=False)
+        words = ("serve.score", str(folder / "customers.parquet"), str(folder / "scores"), "--log")
+        log = folder / "log"
+        with child(*words, cwd=self.clone, log=log) as process:
+            if process.wait():
+                raise InputError(f"serve.score failed: {log.read_text()[-500:]}")
+        scores = pd.concat(map(pd.read_parquet, sorted((folder / "scores").glob("part-*.parquet"))))
+        assert scores["customer_id"].tolist() == crowd.table["customer_id"].tolist()
+        crowd.answered += scores[["churn_probability", "prediction"]].to_dict("records")
+        return self.compared()
 
     @property
     def is_retrained(self) -> bool:
         return self.store.state()["champion"] != self.first.release.version
 
     def answer(self, n: int) -> tuple[Score, Score]:
-        """Ask about the next n customers of this month; the score of all answers, and of the first release's."""
+        """Ask about the next n customers of this month."""
         crowd = self.crowds[-1]
         done = len(crowd.answered)
         crowd.answered += self.service.ask(crowd.customers[done : done + n])
+        return self.compared()
+
+    def compared(self) -> tuple[Score, Score]:
+        """The score of all answers of this month, and of the first release's."""
+        crowd = self.crowds[-1]
         told = len(crowd.answered)
         facts = crowd.chance[:told], crowd.churned[:told], self.profit
         sides = side(crowd.answered), self.by_the_first(crowd.customers[:told])

@@ -21,6 +21,11 @@ def month(seed: int, customers: int, drift: float = 0.0, concept: float = 0.0) -
     return drawn[drawn["snapshot_date"] == drawn["snapshot_date"].max()].reset_index(drop=True)
 
 
+def as_texts(customers: pd.DataFrame) -> pd.DataFrame:
+    """The customers as a table has them."""
+    return customers.drop(columns="snapshot_date").astype(dict.fromkeys(customers.select_dtypes("category"), "str"))
+
+
 def sent(schema: Schema, customers: pd.DataFrame) -> list[dict[str, Any]]:
     """The customers as a client would send them, without their ids."""
     columns = customers[[column.name for column in schema.columns]].copy()
