@@ -20,9 +20,10 @@ from pyarrow import parquet
 
 from churn.release import file_hash
 from churn.schema import ID, as_text
+from churn.scored import MANIFEST
 from churn.script import InputError, write_text
 
-NOTES, WHY, MANIFEST = b"churn_scores", "why_refused", "MANIFEST.json"  # as serve/score has them
+NOTES, WHY = b"churn_scores", "why_refused"  # as serve/score has them
 LEFT_OUT = "left out: "
 
 
