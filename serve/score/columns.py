@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ MAX_ID = 128  # characters of a customer's id, as in requests
 
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
+MAX_KEPT = 1000  # texts of a column, and columns with other texts, whose meaning is kept
+_understood: dict[tuple[Any, ...], tuple[Column, np.ndarray, dict[int, str]]] = {}
+
 Reasons = dict[int, list[str]]  # row -> what is wrong with it
 
 
@@ -41,11 +45,20 @@ class Checked:
     """n rows."""
 
     ids: np.ndarray  # object (n,), None where there is none
-    columns: dict[str, np.ndarray]  # (n,) each, as `Scorer.columns` gives them
-    levels: dict[str, Levels]  # of the categories among them
+    numbers: dict[str, np.ndarray]  # (n,) each, as `Scorer.columns` gives them: all that are no categories
+    levels: dict[str, Levels]  # the categories
     days: np.ndarray  # datetime64[D] (n,) from which dates count
     refused: Reasons
     left_out: dict[int, str]  # as the schema's leave_out says
+
+    @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """(n,) each, as `Scorer.columns` gives them; to write each level out takes longer than to score it."""
+        return self.numbers | {name: self.texts(name) for name in self.levels}
+
+    def texts(self, name: str) -> np.ndarray:
+        """object (n,): the levels of a category, None where missing."""
+        return self.levels[name].known[self.levels[name].place]
 
     def without(self, rows: Sequence[int] | np.ndarray) -> "Checked":
         """The other rows."""
@@ -57,9 +70,9 @@ class Checked:
 
     def only(self, rows: np.ndarray) -> "Checked":
         """These rows, by number or by truth; nothing is said any more of those that are not scored."""
-        columns = {name: values[rows] for name, values in self.columns.items()}
+        numbers = {name: values[rows] for name, values in self.numbers.items()}
         levels = {name: Levels(found.known, found.place[rows]) for name, found in self.levels.items()}
-        return Checked(self.ids[rows], columns, levels, self.days[rows], {}, {})
+        return Checked(self.ids[rows], numbers, levels, self.days[rows], {}, {})
 
 
 def check(table: pa.Table, schema: Schema, day: date) -> Checked:
@@ -67,17 +80,19 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
     headers = header_names(table.column_names, schema)
     cells = {name: plain(table.column(header)) for header, name in headers.items()}
     refused: Reasons = defaultdict(list)
-    columns, levels = {}, {}
+    numbers, levels = {}, {}
     for column in schema.columns:
         given = cells.get(column.name, pa.nulls(len(table), pa.string()))
-        columns[column.name], of_column, found = read(given, column, schema.missing)
-        if of_column:
-            levels[column.name] = of_column
-        for row, why in found.items():
+        if column.type == "category":
+            values, place, faults = read_texts(given, column, schema.missing)
+            levels[column.name] = Levels(values, place)
+        else:
+            numbers[column.name], faults = read(given, column, schema.missing)
+        for row, why in faults.items():
             refused[row].append(f"{column.name}: {why}")
     days = days_of(table, schema, day, refused)
     for name in schema.dates:
-        columns[name] = days_before(pd.Series(columns[name]), pd.Series(days)).to_numpy()
+        numbers[name] = days_before(pd.Series(numbers[name]), pd.Series(days)).to_numpy()
     ids = np.full(len(table), None, dtype=object)
     if schema.id and schema.id.name in cells:
         texts = ids_of(cells[schema.id.name], schema.missing)
@@ -87,7 +102,7 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
         for row in np.flatnonzero(has_nul(texts)).tolist():
             refused[row].append(f"{schema.id.name}: {HOLDS_NUL}")
     left = dict(rows_left_out(cells, schema))
-    return Checked(ids, columns, levels, days, {row: why for row, why in refused.items() if row not in left}, left)
+    return Checked(ids, numbers, levels, days, {row: why for row, why in refused.items() if row not in left}, left)
 
 
 def with_schema_names(table: pa.Table, schema: Schema, where: str) -> pa.Table:
@@ -131,14 +146,28 @@ def plain(cells: pa.ChunkedArray) -> pa.Array:
 
 def distinct(cells: pa.Array, missing: tuple[str, ...]) -> tuple[pd.Series, np.ndarray]:
     """The different cells as texts, the last one null; and the place (n,) of each row's cell among them."""
-    encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
-    known = encoded.dictionary
-    if pa.types.is_string(known.type) or pa.types.is_large_string(known.type):
+    known, place = encoded(cells)
+    return texts_of(known, missing), place
+
+
+def encoded(cells: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """The different cells; and the place (n,) of each row's among them, one behind the last where it is null."""
+    coded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
+    place = coded.indices.cast(pa.int64()).fill_null(len(coded.dictionary))
+    return coded.dictionary, place.to_numpy(zero_copy_only=False)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def texts_of(known: pa.Array, missing: tuple[str, ...]) -> pd.Series:
+    """Different cells as texts, and one more that is null."""
+    if is_text(known.type):
         texts = pa.concat_arrays([known, pa.nulls(1, known.type)]).to_pandas().astype("str")
     else:
         texts = pd.Series([*values(known), None], dtype=object)
-    place = encoded.indices.cast(pa.int64()).fill_null(len(known))
-    return as_texts(texts, missing), place.to_numpy(zero_copy_only=False)
+    return as_texts(texts, missing)
 
 
 def values(cells: pa.Array) -> list[Any]:
@@ -158,23 +187,24 @@ def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pd.Series:
     return as_texts(cells.to_pandas(), missing)
 
 
-def read(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, Levels | None, dict[int, str]]:
-    """(n,) float64, object for levels, datetime64 for dates; the levels of a category; what is wrong, by row."""
+def read(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
+    """(n,) float64, datetime64 for dates; what is wrong, by row. Not of a category."""
     if column.type != "number" or column.merge or not is_number(cells.type):
-        values, place, found = read_texts(cells, column, missing)
-        return values[place], Levels(values, place) if column.type == "category" else None, found
+        values, place, faults = read_texts(cells, column, missing)
+        return values[place], faults
     numbers = as_doubles(cells)
     with np.errstate(invalid="ignore"):
         usual = (numbers >= max(column.low, -LARGEST)) & (numbers <= min(column.high, LARGEST))
     if column.nullable:
         usual |= np.isnan(numbers)
-    usual &= ~np.isin(numbers, numbers_among(missing))
+    if markers := numbers_among(missing):
+        usual &= ~np.isin(numbers, markers)
     rows = np.flatnonzero(~usual)
     if not len(rows):
-        return numbers, None, {}
-    values, place, found = read_texts(cells.take(pa.array(rows)), column, missing)
+        return numbers, {}
+    values, place, faults = read_texts(cells.take(pa.array(rows)), column, missing)
     numbers[rows] = values[place]
-    return numbers, None, {int(rows[i]): why for i, why in found.items()}
+    return numbers, {int(rows[i]): why for i, why in faults.items()}
 
 
 def as_doubles(cells: pa.Array) -> np.ndarray:
@@ -188,6 +218,7 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
+@cache
 def numbers_among(texts: tuple[str, ...]) -> list[float]:
     values = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce")
     return [float(value) for value in values.dropna()]
@@ -197,7 +228,31 @@ def read_texts(
     cells: pa.Array, column: Column, missing: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """(u,) different values, (n,) the place of each row's among them, and what is wrong, by row."""
-    texts, place = distinct(cells, missing)
+    known, place = encoded(cells)
+    values, faults = meaning(known, column, missing)
+    if not faults:
+        return values, place, {}
+    rows = np.flatnonzero(np.isin(place, list(faults))).tolist()
+    return values, place, {row: faults[int(place[row])] for row in rows}
+
+
+def meaning(known: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
+    """The values (u + 1,) of different cells and of a null, and what is wrong with them, by place.
+
+    The next batch has the same few texts again, and to read three of them takes as long as to score a thousand rows.
+    """
+    if len(known) > MAX_KEPT or not (is_text(known.type) or pa.types.is_boolean(known.type)):
+        return understood(known, column, missing)
+    key = id(column), missing, known.type, *known.to_pylist()
+    if key not in _understood or _understood[key][0] is not column:  # another one in the place of one that is gone
+        if len(_understood) >= MAX_KEPT:
+            _understood.clear()
+        _understood[key] = column, *understood(known, column, missing)
+    return _understood[key][1:]
+
+
+def understood(known: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
+    texts = texts_of(known, missing)
     read, unreadable = typed(texts, column)
     match column.type:
         case "category":
@@ -206,9 +261,7 @@ def read_texts(
             values = read.to_numpy("datetime64[us]")  # nanoseconds end in 2262
         case _:
             values = read.to_numpy("float64", na_value=np.nan)
-    faults = dict(faults_of(texts, read, unreadable, column))
-    rows = np.flatnonzero(np.isin(place, list(faults))).tolist()
-    return values, place, {row: faults[int(place[row])] for row in rows}
+    return values, dict(faults_of(texts, read, unreadable, column))
 
 
 def faults_of(texts: pd.Series, values: pd.Series, unreadable: pd.Series, column: Column) -> Iterator[tuple[int, str]]:

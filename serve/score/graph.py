@@ -4,7 +4,7 @@ Only the two kinds of nodes that look a text up change: they get numbers for tex
 probabilities keep every digit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import onnxruntime
 import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
-from churn.features import MISSING, add_features, filled
+from churn.features import MISSING, add_features, filled, needs
 from churn.release import MODEL
 from churn.scorer import Scorer
 from serve.score.columns import Checked, Levels
@@ -51,7 +51,9 @@ class CodedScorer:
 
     def inputs(self, found: Checked) -> Inputs:
         """What the model reads of the rows, all of which can be scored."""
-        added = add_features(found.columns, self.scorer.features)
+        read = {name for feature in self.scorer.features for name in needs(feature)}
+        texts = {name: found.texts(name) for name in found.levels if name in read}
+        added = add_features(found.numbers | texts, self.scorer.features)
         numbers = {name: added[name] for name in self.scorer.numbers}
         levels = {name: found.levels.get(name) or levels_of(added[name]) for name in self.scorer.categories}
         return Inputs(len(found.ids), numbers, levels)
@@ -60,9 +62,10 @@ class CodedScorer:
         """(n,) P(churned = 1)."""
         given = {}
         if inputs.numbers:
-            given["numbers"] = np.column_stack(list(inputs.numbers.values())).astype("float32")
+            given["numbers"] = side_by_side(inputs.numbers.values(), "float32")
         if inputs.levels and self.is_coded:
-            given["categories"] = np.column_stack([self._codes(*item) for item in inputs.levels.items()])
+            codes = (self._codes(*item) for item in inputs.levels.items())
+            given["categories"] = side_by_side(codes, "int64")
         elif inputs.levels:
             texts = [levels.known[levels.place] for levels in inputs.levels.values()]
             given["categories"] = filled(np.column_stack(texts))
@@ -83,6 +86,11 @@ class CodedScorer:
         if not ((p >= 0) & (p <= 1)).all():
             raise ArithmeticError(f"release {self.scorer.release.version}: the model's output is no probability")
         return p
+
+
+def side_by_side(columns: Iterable[np.ndarray], kind: str) -> np.ndarray:
+    """(n, k)"""
+    return np.stack([column.astype(kind, copy=False) for column in columns], axis=1)
 
 
 def levels_of(texts: np.ndarray) -> Levels:

@@ -14,7 +14,7 @@ from churn.dates import days_before
 from churn.schema import Column, Schema
 from churn.script import InputError
 from churn.table import as_texts, typed
-from serve.score.columns import check, read, records, with_schema_names
+from serve.score.columns import check, read, read_texts, records, with_schema_names
 
 DAY = date(2024, 6, 30)
 SCHEMA = Schema.model_validate(
@@ -175,15 +175,14 @@ def test_halves_are_booleans_too() -> None:
 
 def test_a_narrow_dictionary_may_be_full() -> None:
     full = pa.DictionaryArray.from_arrays(pa.array(range(128), pa.int8()), [f"L{i}" for i in range(128)])
-    values, levels, _ = read(full, Column(name="n", type="category", nullable=True), ("",))
-    assert levels
-    assert values.tolist() == [f"L{i}" for i in range(128)]
+    values, place, _ = read_texts(full, Column(name="n", type="category", nullable=True), ("",))
+    assert values[place].tolist() == [f"L{i}" for i in range(128)]
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int8(), pa.uint64()])
 def test_numbers_of_any_width_are_those_of_their_texts(kind: pa.DataType) -> None:
     numbers = [0, 1, 72, None] if pa.types.is_integer(kind) else [29.85, 1.1, 0.0, None]
-    values, _, faults = read(pa.array(numbers, kind), Column(name="n", type="number", nullable=True), ("",))
+    values, faults = read(pa.array(numbers, kind), Column(name="n", type="number", nullable=True), ("",))
     np.testing.assert_array_equal(values, [np.nan if n is None else n for n in numbers])
     assert faults == {}
 
@@ -196,7 +195,7 @@ CELLS = st.lists(
 @given(CELLS)
 def test_numbers_are_what_training_reads(cells: list[str | None]) -> None:
     column = Column(name="n", type="number", nullable=True)
-    values, _, faults = read(pa.array(cells, pa.string()), column, ("", "NA"))
+    values, faults = read(pa.array(cells, pa.string()), column, ("", "NA"))
     expected, bad = typed(as_texts(pd.Series(cells, dtype="str"), ("", "NA")), column)
     np.testing.assert_array_equal(values, expected.to_numpy())
     assert sorted(faults) == np.flatnonzero(bad).tolist()
