@@ -47,6 +47,18 @@ class Distance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """Shares of the training's customers and of production's, between edges (n + 1) or of levels (n)."""
+
+    edges: list[float]
+    levels: list[str]
+    reference: list[float]
+    current: list[float]
+    low: float | None  # the training's range; None for levels
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     share: float  # of the inputs that drifted
     drifted: list[str]  # the farthest first
@@ -132,6 +144,7 @@ class Findings:
     reference: Reference
     drift: Drift | None
     quality: Quality | None
+    distributions: dict[str, Distribution]  # of inputs and of the probabilities
     estimated: Estimated | None
     realised: Realised | None
     concept: Concept | None

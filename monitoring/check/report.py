@@ -19,6 +19,7 @@ from churn.schema import TARGET
 from churn.scores import scores
 from churn.script import as_json, run, write_text
 from monitoring.check import drift, quality
+from monitoring.check.distributions import distributions
 from monitoring.check.estimate import calibrate, estimate
 from monitoring.check.findings import Cohort, Drift, Estimated, Findings, Reference, Report
 from monitoring.check.knobs import Limits
@@ -45,11 +46,13 @@ def report(snapshot: Snapshot, profit: Profit, limits: Limits) -> tuple[Report, 
         scored = realised(counting(snapshot.cohort), curve, profit, b, seed)
         concept = concept_drift(scored, limits)
 
-    moved, flaws, estimated, charts = None, None, None, ""
+    moved, flaws, estimated, charts, sides = None, None, None, "", {}
     if len(snapshot.answers) >= limits.min_customers:
         numbers, levels = snapshot.card["inputs"]["numbers"], snapshot.card["inputs"]["categories"]
         inputs = inputs_of(snapshot)
-        moved, charts = drift_of(snapshot, inputs, limits)
+        current = inputs.assign(**{drift.PREDICTION: snapshot.sample[drift.PREDICTION].to_numpy()})
+        moved, charts = drift_of(snapshot, current, limits)
+        sides = distributions(snapshot.reference, current, [*numbers, drift.PREDICTION], levels)
         flaws = quality.summary(quality.quality(snapshot.reference, inputs, numbers, levels))
         now, flagged = (snapshot.answers[name].to_numpy() for name in ("p", "flagged"))
         trusted = None if concept is None else not concept.found
@@ -64,6 +67,7 @@ def report(snapshot: Snapshot, profit: Profit, limits: Limits) -> tuple[Report, 
         ),
         drift=moved,
         quality=flaws,
+        distributions=sides,
         estimated=estimated,
         realised=scored,
         concept=concept,
@@ -83,10 +87,9 @@ def inputs_of(snapshot: Snapshot) -> pd.DataFrame:
     return model_inputs(customers, card["features"], numbers, categories)
 
 
-def drift_of(snapshot: Snapshot, inputs: pd.DataFrame, limits: Limits) -> tuple[Drift, str]:
-    """Drift of the sampled customers against the reference, and Evidently's page."""
+def drift_of(snapshot: Snapshot, current: pd.DataFrame, limits: Limits) -> tuple[Drift, str]:
+    """Drift of the sampled customers, inputs and probabilities, against the reference; and Evidently's page."""
     numbers, categories = snapshot.card["inputs"]["numbers"], list(snapshot.card["inputs"]["categories"])
-    current = inputs.assign(**{drift.PREDICTION: snapshot.sample[drift.PREDICTION].to_numpy()})
     sides = snapshot.reference, current
     present = drift.comparable(*sides, [*numbers, drift.PREDICTION])
     compared = drift.compare(*sides, present, categories, limits)

@@ -123,6 +123,24 @@ def test_unclean_data_are_named_with_their_share() -> None:
     assert quality.more_missing == pytest.approx(0.1, abs=0.01)
 
 
+def test_both_distributions_are_kept_and_no_level_that_training_never_saw() -> None:
+    customers = people(N, 1, tenure=0.5)
+    customers.loc[: N // 5, "contract"] = "a secret"
+    customers.loc[0, "charges"] = 123_456.0
+    taken_ = taken(people(N, 1))._replace(sample=customers.assign(churn_probability=chance(people(N, 1))))
+    month, _ = report(taken_, PROFIT, LIMITS)
+    sides = findings(month).distributions
+    assert sides.keys() == {"tenure", "charges", "churn_probability", "contract"}
+    for one in sides.values():
+        assert sum(one.reference) == pytest.approx(1, abs=0.01) and sum(one.current) == pytest.approx(1, abs=0.01)
+        assert len(one.reference) == len(one.current) == (len(one.levels) or len(one.edges) - 1) <= 20
+    contract = dict(zip(sides["contract"].levels, sides["contract"].current, strict=True))
+    assert contract["levels that training never saw"] == pytest.approx(0.2, abs=0.01)
+    assert sides["tenure"].current[0] > sides["tenure"].reference[0]
+    text = as_json(month.as_dict())
+    assert "secret" not in text and "123456" not in text
+
+
 def test_too_few_customers_are_unknown_but_a_breach_by_outcomes_stays_one() -> None:
     assert made(people(60, 1)).verdict == "unknown"
     assert made(people(60, 1), people(N, 3), -1.0).verdict == "breach"

@@ -49,6 +49,7 @@ WORST = Findings(
         outside=1.0,
         features={"a": {"missing": 1.0, "more_missing": 1.0, "unseen": 1.0, "outside": 1.0}},
     ),
+    distributions={},
     estimated=Estimated(**SCORES, trusted=False),
     realised=Realised(**REALISED, labelled=500, slope=LOW, intercept=LOW, miscalibration=0.4, p_calibrated=0.0),
     concept=Concept(found=True, ranks_worse=True, rates_off=True, p=0.0, alpha=0.01),
