@@ -12,7 +12,8 @@ from itertools import groupby, pairwise
 DAY = 86_400.0  # seconds
 TICKS = 5  # of an axis, at most
 STEPS = [3600 * h for h in (1, 3, 6, 12)] + [DAY * d for d in (1, 2, 7, 14)]  # seconds between ticks; then months
-MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
+MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240)
+MAX_POINTS = 40  # of a line; where there are more, the line says enough
 CLOSE = 3.0  # percent: marks nearer to each other are drawn as one
 
 
@@ -69,6 +70,7 @@ class Drawn:
     """A series as paths in a box of 100 by 100, and its points."""
 
     name: str
+    kind: int  # its colour, its dashes and the shape of its points
     line: str
     band: str
     points: list[tuple[float, float, str]]  # from the left and from the top, percent; what it says
@@ -95,6 +97,21 @@ class Bar:
     is_over: bool
     zero: float
     limit: float | None
+
+
+@dataclass(frozen=True)
+class Span:
+    """What held for a while, in percent of the time axis."""
+
+    left: float
+    width: float
+    level: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    name: str
+    spans: list[Span]
 
 
 def over_time(
@@ -125,10 +142,10 @@ def distributions(
     x = number_axis(edges, shape, is_tight=True)
     y = number_axis([0.0, *(share for _, shares in sides for share in shares)], ".0%")
     drawn = []
-    for name, shares in sides:
+    for kind, (name, shares) in enumerate(sides):
         steps = [(x.at(edge), 100 - y.at(share)) for i, share in enumerate(shares) for edge in edges[i : i + 2]]
         line = _path(steps)
-        drawn.append(Drawn(name, line, f"{line}L{x.at(edges[-1])} 100L{x.at(edges[0])} 100Z", []))
+        drawn.append(Drawn(name, kind, line, f"{line}L{x.at(edges[-1])} 100L{x.at(edges[0])} 100Z", []))
     rows = [
         [f"{low:{shape}} to {high:{shape}}", *(f"{shares[i]:.1%}" for _, shares in sides)]
         for i, (low, high) in enumerate(pairwise(edges))
@@ -149,6 +166,18 @@ def bars(values: Sequence[float], limit: float | None = None, most: float | None
         return Bar(min(zero, end), round(abs(end - zero), 2), is_over, zero, None if limit is None else axis.at(limit))
 
     return [bar(value) for value in values]
+
+
+def strip(name: str, levels: Sequence[tuple[datetime, str]], start: datetime, end: datetime) -> Strip:
+    """Levels that hold from a moment to the next one, "" for none; the last to the end."""
+    axis = Axis(start.timestamp(), max(end.timestamp(), start.timestamp() + 1))
+    spans: list[Span] = []
+    for (at, level), (until, _) in pairwise([*levels, (end, "")]):
+        left, right = axis.at(at.timestamp()), axis.at(until.timestamp())
+        if spans and spans[-1].level == level:
+            left = spans.pop().left
+        spans.append(Span(left, round(right - left, 2), level))
+    return Strip(name, [span for span in spans if span.level])
 
 
 def number_axis(values: Sequence[float], shape: str, is_tight: bool = False) -> Axis:
@@ -233,15 +262,17 @@ def _chart(
     drawn = [
         Drawn(
             one.name,
+            kind,
             "".join(_path([(x.at(one.x[i]), _from_top(y, one.y[i])) for i in run]) for run in _runs(one.y)),
             "".join(_around(one, run, x, y) for run in _runs(one.low) if one.low),
             [
                 (x.at(at), _from_top(y, value), f"{one.name}, {written(at)}: {cell}")
                 for at, value, cell in zip(one.x, one.y, texts, strict=True)
-                if value is not None
+                if value is not None and len(one.x) <= MAX_POINTS
             ],
         )
-        for one, texts in zip(series, cells, strict=True)
+        for kind, (one, texts) in enumerate(zip(series, cells, strict=True))
+        if one.x
     ]
     by_place = [dict(zip(one.x, texts, strict=True)) for one, texts in zip(series, cells, strict=True)]
     rows = [
@@ -280,7 +311,8 @@ def _from_top(axis: Axis, value: float | None) -> float:
 
 
 def _path(places: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{left:g} {top:g}" for left, top in places)
+    path = "M" + "L".join(f"{left:g} {top:g}" for left, top in places)
+    return path if len(places) > 1 else f"{path}h0"  # a dot
 
 
 def _moment(seconds: float) -> str:

@@ -15,6 +15,7 @@ from serve.web import runbook, sign_in
 from serve.web.console import Console, reading_engine
 from serve.web.overview import overview
 from serve.web.pages import add_page
+from serve.web.production import production
 from serve.web.sessions import Sessions
 
 STATIC = Path(__file__).parent / "static"
@@ -27,6 +28,7 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     app.state.console = console
     router = APIRouter()
     add_page(router, "/", "overview.html", overview, "How it goes", twin="/console/overview.json")
+    add_page(router, "/console/production", "production.html", production, "How production goes")
     app.router.routes += [*router.routes, *sign_in.pages.routes, *runbook.pages.routes]
     style = (TEMPLATES / "style.css").read_text() + (STATIC / "console.css").read_text()
 
