@@ -122,9 +122,11 @@ def over_time(
     shape: str,
     level: tuple[float, str] | None = None,
     events: Sequence[Event] = (),
+    least: float | None = None,
 ) -> Chart:
-    """Lines with their bands from start to end; the level is a value and its name."""
-    return _chart(label, "time", series, time_axis(start, end), _moment, shape, level, marks_of(events, start, end))
+    """Lines with their bands from start to end; the level is a value and its name, the y axis holds `least`."""
+    x, marks = time_axis(start, end), marks_of(events, start, end)
+    return _chart(label, "time", series, x, _moment, shape, level, marks, least)
 
 
 def by_number(
@@ -255,9 +257,10 @@ def _chart(
     shape: str,
     level: tuple[float, str] | None,
     marks: list[Mark],
+    least: float | None = None,
 ) -> Chart:
     known = [value for one in series for values in (one.y, one.low, one.high) for value in values if value is not None]
-    y = number_axis([*known, *([level[0]] if level else [])], shape)
+    y = number_axis([*known, *([level[0]] if level else []), *([] if least is None else [least])], shape)
     cells = [[_cell(one, i, shape) for i in range(len(one.x))] for one in series]
     drawn = [
         Drawn(

@@ -13,6 +13,7 @@ from serve.predict.service import Service
 from serve.settings import Settings
 from serve.web import runbook, sign_in
 from serve.web.console import Console, reading_engine
+from serve.web.inputs import input_page
 from serve.web.overview import overview
 from serve.web.pages import add_page
 from serve.web.production import production
@@ -29,6 +30,7 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     router = APIRouter()
     add_page(router, "/", "overview.html", overview, "How it goes", twin="/console/overview.json")
     add_page(router, "/console/production", "production.html", production, "How production goes")
+    add_page(router, "/console/production/input", "input.html", input_page, "How one input goes")
     app.router.routes += [*router.routes, *sign_in.pages.routes, *runbook.pages.routes]
     style = (TEMPLATES / "style.css").read_text() + (STATIC / "console.css").read_text()
 
