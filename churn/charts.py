@@ -9,7 +9,10 @@ import numpy as np
 from markupsafe import Markup
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+COLOR = "#3b7ddd"
 
 
 def band_by_day(
@@ -29,8 +32,8 @@ def band_by_day(
     center, lows, highs = (np.array(values) for values in (middle, low, high))
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.fill_between(x, lows, highs, alpha=0.25, color="#3b7ddd", linewidth=0)
-    axes.plot(x, center, color="#3b7ddd", marker="o", markersize=3)
+    axes.fill_between(x, lows, highs, alpha=0.25, color=COLOR, linewidth=0)
+    axes.plot(x, center, color=COLOR, marker="o", markersize=3)
     axes.axhline(0, color="black", linewidth=1)
     for line in (-effect, effect):
         axes.axhline(line, color="black", alpha=0.6, linestyle=":", linewidth=1)
@@ -43,6 +46,35 @@ def band_by_day(
     return svg(figure, label)
 
 
+def calibration(predicted: np.ndarray, observed: np.ndarray) -> Markup:
+    """Mean probability and share that left of each group, (n,) both, beside the line on which they are equal."""
+    figure, axes = _empty()
+    end = float(max(predicted.max(), observed.max())) * 1.05
+    axes.plot([0, end], [0, end], color="black", alpha=0.6, linestyle=":", linewidth=1)
+    axes.plot(predicted, observed, color=COLOR, marker="o", markersize=4)
+    axes.set(xlabel="mean probability", ylabel="share that left", xlim=(0, end), ylim=(0, end))
+    return svg(figure, "Share of customers that left, by their mean probability, in equal groups")
+
+
+def profit(thresholds: np.ndarray, profits: np.ndarray, chosen: float) -> Markup:
+    """Profit per customer at each threshold, (n,) both; the line stands at the chosen one."""
+    figure, axes = _empty()
+    axes.plot(thresholds, profits, color=COLOR)
+    axes.axhline(0, color="black", linewidth=1)
+    axes.axvline(chosen, color="black", alpha=0.6, linestyle=":", linewidth=1)
+    axes.set(xlabel="threshold", ylabel="profit per customer", xlim=(0, 1))
+    return svg(figure, f"Profit per customer by threshold; {chosen:g} is chosen")
+
+
+def _empty() -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
 def svg(figure: "Figure", label: str) -> Markup:
     """The figure as an <svg> that `label` describes to screen readers.
 
@@ -52,12 +84,22 @@ def svg(figure: "Figure", label: str) -> Markup:
     from matplotlib import rc_context
 
     drawn = StringIO()
-    # names of clip paths and markers come from their content and a fixed salt: the same figure is the same text
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}):
+    # names of clip paths and markers come from their content and the label: the same figure is the same text, and two
+    # figures of one page share no name
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     text = drawn.getvalue()
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'<g id="[a-z]+_?\w*">', "<g>", text)  # figure_1, axes_1: the same in each chart of a page
+    text = re.sub(r'<g id="[A-Za-z.]+_?\w*">', "<g>", text)  # figure_1, axes_1: the same in each chart of a page
+    # attributes in place of styles, which a content security policy would have to allow
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<[^<>]*) style="([^"]*)"', lambda found: f"{found[1]} {_attributes(found[2])}", text)
     text = text.replace("#000000", "currentColor").replace("#ffffff", "var(--paper)")
-    text = text.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(label), 1)
+    named = Markup('<svg role="img" aria-label="{}" stroke-linejoin="round" ').format(label)
+    text = text.replace("<svg ", named, 1)
     return Markup(text)  # nosec B704: matplotlib escapes what it draws
+
+
+def _attributes(style: str) -> str:
+    """fill: none; stroke-width: 2 -> fill="none" stroke-width="2" """
+    return " ".join(f'{name}="{value}"' for name, value in (part.split(": ", 1) for part in style.split("; ")))
