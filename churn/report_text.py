@@ -7,7 +7,7 @@ from typing import Any
 
 from churn.intervals import Interval
 
-LABELS = {"roc_auc": "ROC AUC", "brier": "Brier score"}
+LABELS = {"roc_auc": "ROC AUC", "brier": "Brier score", "f1": "F1"}
 
 
 def shown(interval: Interval, shape: str) -> str:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from churn import release
+from churn import model_card, release
 from churn.customer_model import customer_model
 from churn.customers import records
 from churn.export import export
@@ -122,8 +123,13 @@ def card(
     reference: Annotated[int, Field(ge=100)],
     holdout: Annotated[int, Field(ge=100)],
     seed: Annotated[int, Field(ge=0)],
+    owner: str | None = None,
+    license: str | None = None,
+    oversight: str | None = None,
+    risks: str | None = None,
 ) -> dict[str, Any]:
     """What a reader of the bundle must know. No date, host or run id: equal inputs give equal bytes."""
+    statements = {"owner": owner, "license": license, "oversight": oversight, "risks": risks}
     add_features: AddFeatures = model.named_steps["add_features"]
     levels = learned_levels(model)
     return {
@@ -147,6 +153,7 @@ def card(
         "libraries": {name: version(name) for name in LIBRARIES},
         "intended_use": intended_use,
         "limits": limits,
+        **{name: text for name, text in statements.items() if text},
     }
 
 
@@ -185,7 +192,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def write_release(
     building: Path, model: Pipeline, schema_file: Path, card: Mapping[str, Any], customers: Mapping[str, pd.DataFrame],
-    test_churned: pd.Series, reference: pd.DataFrame,
+    test_churned: pd.Series, reference: pd.DataFrame, found: model_card.Findings,
 ) -> tuple[str, float]:  # fmt: skip
     """Fill the folder `building`, prove what it holds and seal it; the version, and the largest gap that was found."""
     onnx.save(export(model), building / release.MODEL)
@@ -206,7 +213,7 @@ def write_release(
     write_lines(
         building / release.HOLDOUT, [{"customer": customer, "churned": churned} for customer, churned in outcomes]
     )
-    sealed = release.seal(building, card)
+    sealed = release.seal(building, card, partial(model_card.pages, schema=schema, found=found))
     Scorer.open(building)
     return sealed, gap
 
@@ -220,6 +227,10 @@ def main(
     test: Path = Path("data/test.parquet"),
     select_metrics: Path = Path("metrics/select.json"),
     evaluate_metrics: Path = Path("metrics/evaluate.json"),
+    evaluation: Path = Path("metrics/evaluation.json"),
+    trained: Path = Path("metrics/train"),
+    evaluate_plots: Path = Path("metrics/plots/evaluate"),
+    select_plots: Path = Path("metrics/plots/select"),
     extracted: Path = Path("data/extracted.parquet"),
     folder: Path = Path("models/release"),
 ) -> None:
@@ -263,11 +274,14 @@ def main(
     )
     described = card(model, found, facts, spec, **read_params("deploy", card))
     reference = frame.assign(churn_probability=oof["p"])[known]
+    shown = model_card.Findings.read(select_metrics, evaluation, trained, [evaluate_plots, select_plots], list(specs))
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
     try:
         churned = kept["test"][TARGET]
-        sealed, gap = write_release(building, model, Path(data["schema"]), described, customers, churned, reference)
+        sealed, gap = write_release(
+            building, model, Path(data["schema"]), described, customers, churned, reference, shown
+        )
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
     finally:

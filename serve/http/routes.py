@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from churn.customer_model import customer_model
-from serve.http import admin
+from serve.http import admin, model_card
 from serve.http.application import Application
 from serve.http.json_route import JSONRoute, body_error
 from serve.http.middleware import ADMIN, Refused, Rules
@@ -134,10 +134,17 @@ def add_routes(app: Application, service: Service, rules: Rules) -> None:
         if isinstance(route, JSONRoute):
             app.fast_routes["POST", route.path] = route
 
-    @app.get("/model", responses=REFUSALS, tags=["service"], summary="What answers")
-    async def model() -> dict[str, Any]:
-        """The card of the release that answers: scores with intervals, threshold, data hash, limits."""
-        return service.live.champion.release.card
+    @app.get(
+        "/model",
+        response_model=dict[str, Any],
+        responses={**REFUSALS, 200: {"content": {"text/html": {}}}},
+        tags=["service"],
+        summary="What answers",
+    )
+    async def model(request: Request) -> Response:
+        """The card of the release that answers: scores with intervals, threshold, data hash, limits. A page where the
+        Accept header prefers text/html."""
+        return model_card.answer(request, service.live.champion.release)
 
     @app.get("/health", tags=["service"], summary="Is it alive?")
     async def health() -> Health:

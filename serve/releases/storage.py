@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from churn.release import FILES, MANIFEST, ReleaseError, open_release
+from churn.release import FILES, MANIFEST, PAGES, ReleaseError, bundle_files, open_release
 from churn.script import InputError
 from churn.storage import ObjectStorage, sync
 
@@ -91,7 +91,7 @@ class Folder:
         building, damaged = self.path / f".{name}.building", self.path / f".{name}.damaged.building"
         building.mkdir(parents=True)
         try:
-            for file in (*FILES, MANIFEST):
+            for file in bundle_files(bundle):
                 shutil.copyfile(bundle / file, building / file)
                 sync(building / file)
             check(building)
@@ -133,7 +133,7 @@ class Objects(ObjectStorage):
 
     def put(self, bundle: Path, name: str, check: Callable[[Path], object]) -> None:
         check(bundle)
-        for file in (*FILES, MANIFEST):  # the manifest last: it makes the rest a bundle
+        for file in bundle_files(bundle):
             self.ask(self.fs.put_file, str(bundle / file), self.path(f"{name}/{file}"))
         check(self.bundle(name))
 
@@ -151,7 +151,7 @@ class Objects(ObjectStorage):
             fetched = self.cache / f".{name}"
             shutil.rmtree(fetched, ignore_errors=True)
             fetched.mkdir()
-            for file in (*FILES, MANIFEST):
+            for file in (*FILES, *PAGES, MANIFEST):
                 with suppress(FileNotFoundError):  # opening it reports what is missing
                     self.ask(self.fs.get_file, self.path(f"{name}/{file}"), str(fetched / file))
             shutil.rmtree(folder, ignore_errors=True)

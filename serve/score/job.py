@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from churn.release import FILES, MANIFEST, REFERENCE
+from churn.release import REFERENCE, bundle_files
 from churn.schema import Schema
 from serve.predict.live import Model, bucket, open_model
 from serve.releases.ledger import State
@@ -53,7 +53,7 @@ def job_of(store: Store, day: date, out: str) -> Job:
 def carried(job: Job) -> Job:
     """The job with the releases' content, for processes on other machines."""
     files = {
-        version: {name: (bundle / name).read_bytes() for name in (*FILES, MANIFEST)}
+        version: {name: (bundle / name).read_bytes() for name in bundle_files(bundle)}
         if isinstance(bundle, Path)
         else bundle
         for version, bundle in job.bundles.items()

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from churn import release
-from churn.release import CARD, FILES, FORMAT, GOLDEN, MANIFEST, ReleaseError, open_release, seal
+from churn.release import (
+    CARD,
+    FILES,
+    FORMAT,
+    GOLDEN,
+    MANIFEST,
+    PAGE,
+    PAGES,
+    ReleaseError,
+    bundle_files,
+    open_release,
+    seal,
+)
 from churn.script import InputError
 
 SCHEMA = """
@@ -140,3 +152,33 @@ def test_a_refusal_is_an_input_error() -> None:
 def test_a_file_s_hash_is_that_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert release.file_hash(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def with_pages(folder: Path) -> str:
+    bundle(folder)
+    return seal(folder, {"model": "m"}, lambda card: dict.fromkeys(PAGES, f"release {card['model_version']}\n"))
+
+
+def test_pages_are_of_the_card_and_no_part_of_the_version(tmp_path: Path) -> None:
+    assert with_pages(tmp_path / "r") == bundle(tmp_path / "without")
+    opened = open_release(tmp_path / "r")
+    assert opened.page == f"release {opened.version}\n"
+    assert bundle_files(tmp_path / "r") == (*FILES, *PAGES, MANIFEST)
+
+
+def test_a_bundle_without_pages_opens_and_a_page_that_it_does_not_name_is_not_its_own(tmp_path: Path) -> None:
+    bundle(tmp_path / "r")
+    (tmp_path / "r" / PAGE).write_text("another's")
+    assert open_release(tmp_path / "r").page is None
+    assert bundle_files(tmp_path / "r") == (*FILES, MANIFEST)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_verified_like_every_file(name: str, tmp_path: Path) -> None:
+    with_pages(tmp_path / "r")
+    (tmp_path / "r" / name).write_text("another's")
+    with pytest.raises(ReleaseError, match=f"{name}'] differ from the checksums"):
+        open_release(tmp_path / "r")
+    (tmp_path / "r" / name).unlink()
+    with pytest.raises(ReleaseError, match=f"lacks \\['{name}']"):
+        open_release(tmp_path / "r")

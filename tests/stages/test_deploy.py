@@ -211,7 +211,7 @@ def test_equal_inputs_give_equal_bytes(released: Path) -> None:
     twin = released.with_name("again")
     files = {path.name: path.read_bytes() for path in released.iterdir()}
     assert files == {path.name: path.read_bytes() for path in twin.iterdir()}
-    assert set(files) == {*release.FILES, release.MANIFEST}
+    assert set(files) == {*release.FILES, *release.PAGES, release.MANIFEST}
 
 
 def test_the_bundle_holds_what_the_contract_says(released: Path, project: Path) -> None:
@@ -263,6 +263,16 @@ def test_the_card_tells_the_model_and_neither_date_nor_host(released: Path, proj
     assert str(project) not in json.dumps(card)
 
 
+def test_a_statement_is_in_the_card_and_a_missing_one_is_not(
+    deployed: Callable[..., None], elsewhere: Callable[..., Path], released: Path
+) -> None:
+    here = elsewhere({"deploy.owner": "retention", "deploy.license": "apache-2.0"})
+    deployed()
+    card, before = (json.loads((folder / release.CARD).read_text()) for folder in (here / "models/release", released))
+    assert card == before | {"owner": "retention", "license": "apache-2.0", "model_version": card["model_version"]}
+    assert card["model_version"] != before["model_version"]
+
+
 @pytest.mark.usefixtures("released")
 def test_nothing_but_whole_bundles_is_left(project: Path) -> None:
     assert {path.name for path in (project / "models").iterdir()} == {"candidates", "selected", "release", "again"}
@@ -275,7 +285,9 @@ def deployed(project: Path, elsewhere: Callable[..., Path]) -> Callable[..., Non
         "selected": "models/selected/members", "out_of_fold": "models/selected/oof.parquet",
         "candidates": "models/candidates", "inputs": "data/features/train.parquet", "train": "data/train.parquet",
         "test": "data/test.parquet", "select_metrics": "metrics/select.json",
-        "evaluate_metrics": "metrics/evaluate.json",
+        "evaluate_metrics": "metrics/evaluate.json", "evaluation": "metrics/evaluation.json",
+        "trained": "metrics/train", "evaluate_plots": "metrics/plots/evaluate",
+        "select_plots": "metrics/plots/select",
     }  # fmt: skip
     elsewhere()
     return lambda **other: deploy.main(**{name: project / file for name, file in files.items()} | other)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from churn.release import CARD, FILES, MANIFEST, ReleaseError, file_hash, open_release
+from churn.release import CARD, MANIFEST, ReleaseError, bundle_files, file_hash, open_release
 from churn.script import InputError
 from serve.releases.ledger import EMPTY
 from serve.releases.storage import LOCK
@@ -47,7 +47,7 @@ def test_a_copy_holds_the_bundle_alone_and_does_not_follow_it(
     (bundle / "notes.txt").write_text("mine")
     store.add(bundle, "r")
     (bundle / CARD).write_text("{}")
-    assert {path.name for path in (store.where / version).iterdir()} == {*FILES, MANIFEST}
+    assert {path.name for path in (store.where / version).iterdir()} == set(bundle_files(released))
     open_release(store.where / version)
 
 

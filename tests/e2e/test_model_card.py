@@ -1,0 +1,26 @@
+"""The model card in a real browser: its policy lets it look as it should, and axe has nothing against it."""
+
+from pathlib import Path
+
+from tests.e2e.browser import MARKS, SCHEMES, chromium, violations
+from tests.e2e.servers import Service
+
+pytestmark = MARKS
+
+
+def test_the_card_is_readable_in_light_and_dark(reproduced: Path, tmp_path: Path) -> None:
+    with Service(tmp_path, reproduced / "models/release") as service, chromium() as browser:
+        for scheme in SCHEMES:
+            page, complaints = browser.new_page(color_scheme=scheme), []
+            page.on("console", lambda message, to=complaints: to.append(message.text))
+            page.goto(f"http://127.0.0.1:{service.port}/model")
+            assert page.title().startswith("Model card: churn, release ")
+            background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 28)"}[scheme]
+            assert page.locator("figure svg").count() == 2
+            assert complaints == []
+            page.close()
+            checked = browser.new_page(color_scheme=scheme, bypass_csp=True)  # axe's script is not the page's
+            checked.goto(f"http://127.0.0.1:{service.port}/model")
+            assert violations(checked) == []
+            checked.close()
