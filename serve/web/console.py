@@ -70,8 +70,8 @@ TheConsole = Annotated[Console, Depends(console_of)]
 Reader = Annotated[Visitor, Depends(reader_of)]
 
 
-async def form_of(request: Request) -> Mapping[str, str]:
-    """The fields of a form that was sent from a page of the visitor's session; anything else is a Refused."""
+async def read_fields(request: Request) -> Mapping[str, str]:
+    """The fields of a form; a Refused for one that another site sent, or that is no form."""
     if request.headers.get("sec-fetch-site", "none") not in OWN_SITE:
         raise Refused(403, "foreign_form", "the form was sent from another site")
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
@@ -81,7 +81,12 @@ async def form_of(request: Request) -> Mapping[str, str]:
         body += part
         if len(body) > MAX_FORM:
             raise Refused(413, "too_large", f"the form has more than {MAX_FORM} bytes")
-    fields = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+async def form_of(request: Request) -> Mapping[str, str]:
+    """The fields of a form that acts; a Refused for one that did not stand on a page of the visitor's session."""
+    fields = await read_fields(request)
     if not is_from(visitor_of(request), fields.get("form", "")):
         raise Refused(403, "stale_form", "the form is not of this session, which may have ended; open the page again")
     return fields

@@ -11,7 +11,7 @@ from serve.http.application import Application
 from serve.http.middleware import Rules
 from serve.predict.service import Service
 from serve.settings import Settings
-from serve.web import runbook, sign_in
+from serve.web import customers, runbook, sign_in
 from serve.web.console import Console, reading_engine
 from serve.web.inputs import input_page
 from serve.web.overview import overview
@@ -31,7 +31,8 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     add_page(router, "/", "overview.html", overview, "How it goes", twin="/console/overview.json")
     add_page(router, "/console/production", "production.html", production, "How production goes")
     add_page(router, "/console/production/input", "input.html", input_page, "How one input goes")
-    app.router.routes += [*router.routes, *sign_in.pages.routes, *runbook.pages.routes]
+    for part in (router, customers.pages, customers.twins, sign_in.pages, runbook.pages):
+        app.router.routes += part.routes
     style = (TEMPLATES / "style.css").read_text() + (STATIC / "console.css").read_text()
 
     @app.get("/console/static/style.css", include_in_schema=False)

@@ -1,5 +1,6 @@
 """The console in a real browser: by keyboard alone, on a phone and a desk, light and dark, also without scripts."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,41 @@ def test_times_are_in_the_reader_s_zone(visit: Callable[..., Any]) -> None:
         return str(page.locator("table time").first.inner_text())
 
     assert shown("Asia/Tokyo") != shown("America/New_York")
+
+
+def test_a_what_if_follows_the_form_by_keyboard_alone(visit: Callable[..., Any]) -> None:
+    page = visit("/console/customers", READER)
+    before = page.locator(".figure").first.inner_text()
+    focus_on(page, "Tenure")
+    press(page, "Control+a")
+    page.keyboard.type("1")
+    page.wait_for_selector("h3:text('Changed: Tenure')")
+    assert page.locator(".figure").first.inner_text() == before
+    press(page, "Control+a")
+    page.keyboard.type("-1")
+    page.wait_for_selector("text=No answer: values are not as the schema has them.")
+    assert page.locator("#f-tenure").get_attribute("aria-invalid") == "true"
+    press(page, "ArrowUp")
+    page.wait_for_selector("h3:text('Changed: Tenure')")
+
+
+def test_a_what_if_needs_no_script(visit: Callable[..., Any]) -> None:
+    page = visit("/console/customers", READER, java_script_enabled=False)
+    page.fill("#f-tenure", "1")
+    page.click("text=What if?")
+    assert page.locator("h3", has_text="Changed: Tenure").count() == 1
+
+
+def test_a_customer_is_found_by_id_and_the_id_stays_out_of_addresses(
+    visit: Callable[..., Any], service: Service
+) -> None:
+    golden = service.store.bundle(service.store.versions[0]) / "golden.jsonl"
+    customer = json.loads(golden.read_text().splitlines()[0])["customer"] | {"customer_id": "personal-1"}
+    assert service.post("/predict", customer, {"X-API-Key": READER})[0] == 200
+    page = visit("/console/customers", READER)
+    focus_on(page, "Customer id")
+    page.keyboard.type("personal-1")
+    press(page, "Enter")
+    page.wait_for_selector("h2:text('In the log')")
+    assert "personal" not in page.url
+    assert "personal" not in service.errors.read_text()
