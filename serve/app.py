@@ -41,7 +41,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     yield
     reloading.cancel()
     await service.close()
-    console.engine.dispose()
+    console.close()
 
 
 def admin_keys(settings: Settings) -> ApiKeys:

@@ -123,10 +123,14 @@ def over_time(
     level: tuple[float, str] | None = None,
     events: Sequence[Event] = (),
     least: float | None = None,
+    within: tuple[float, float] | None = None,
 ) -> Chart:
-    """Lines with their bands from start to end; the level is a value and its name, the y axis holds `least`."""
+    """Lines with their bands from start to end; the level is a value and its name.
+
+    The y axis holds `least`; it ends with `within`, and cuts off what lies beyond.
+    """
     x, marks = time_axis(start, end), marks_of(events, start, end)
-    return _chart(label, "time", series, x, _moment, shape, level, marks, least)
+    return _chart(label, "time", series, x, _moment, shape, level, marks, least, within)
 
 
 def by_number(
@@ -258,9 +262,10 @@ def _chart(
     level: tuple[float, str] | None,
     marks: list[Mark],
     least: float | None = None,
+    within: tuple[float, float] | None = None,
 ) -> Chart:
     known = [value for one in series for values in (one.y, one.low, one.high) for value in values if value is not None]
-    y = number_axis([*known, *([level[0]] if level else []), *([] if least is None else [least])], shape)
+    y = number_axis([*(within or known), *([level[0]] if level else []), *([] if least is None else [least])], shape)
     cells = [[_cell(one, i, shape) for i in range(len(one.x))] for one in series]
     drawn = [
         Drawn(
@@ -271,7 +276,7 @@ def _chart(
             [
                 (x.at(at), _from_top(y, value), f"{one.name}, {written(at)}: {cell}")
                 for at, value, cell in zip(one.x, one.y, texts, strict=True)
-                if value is not None and len(one.x) <= MAX_POINTS
+                if value is not None and len(one.x) <= MAX_POINTS and y.low <= value <= y.high
             ],
         )
         for kind, (one, texts) in enumerate(zip(series, cells, strict=True))

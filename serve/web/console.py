@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event
 from serve.http.middleware import Refused
 from serve.log.database import connect, wait_impatiently
 from serve.predict.service import Service
+from serve.web.processes import Processes
 from serve.web.sessions import Sessions, Visitor, is_from
 
 MAX_FORM = 100_000  # bytes
@@ -27,6 +28,7 @@ class Console:
     service: Service
     sessions: Sessions
     engine: Engine  # of the log's database; not the service's, whose connections no page may use up
+    processes: Processes
 
     @property
     def can_act(self) -> bool:
@@ -37,6 +39,10 @@ class Console:
     def has_keys(self) -> bool:
         """Whether there is anything to sign in with."""
         return bool(self.sessions.keys or self.sessions.admin)
+
+    def close(self) -> None:
+        self.processes.close()
+        self.engine.dispose()
 
 
 def reading_engine(url: str) -> Engine:

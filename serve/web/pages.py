@@ -30,7 +30,12 @@ POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # address and name of what stands in the head of each page, in its order
-MENU = [("/", "Overview"), ("/console/customers", "Customers"), ("/console/production", "Production")]
+MENU = [
+    ("/", "Overview"),
+    ("/console/customers", "Customers"),
+    ("/console/production", "Production"),
+    ("/console/campaigns", "Campaigns"),
+]
 TITLES = {
     403: "Not allowed",
     404: "Not there",

@@ -12,10 +12,12 @@ from serve.http.middleware import Rules
 from serve.predict.service import Service
 from serve.settings import Settings
 from serve.web import customers, runbook, sign_in
+from serve.web.campaigns import list_campaigns, one_campaign
 from serve.web.console import Console, reading_engine
 from serve.web.inputs import input_page
 from serve.web.overview import overview
 from serve.web.pages import add_page
+from serve.web.processes import Processes
 from serve.web.production import production
 from serve.web.sessions import Sessions
 
@@ -23,14 +25,18 @@ STATIC = Path(__file__).parent / "static"
 
 
 def add_console(app: Application, service: Service, settings: Settings, rules: Rules) -> Console:
-    """Add the pages; the caller disposes of the engine in what is returned."""
+    """Add the pages; the caller closes what is returned."""
     keys = [*settings.api_keys, settings.admin_key, *settings.admin_keys.values()]
-    console = Console(service, Sessions(rules.keys, rules.admin, keys), reading_engine(settings.log))
+    places = {"CHURN_RELEASES": settings.releases, "CHURN_LOG_URL": settings.log}
+    console = Console(service, Sessions(rules.keys, rules.admin, keys), reading_engine(settings.log), Processes(places))
     app.state.console = console
     router = APIRouter()
     add_page(router, "/", "overview.html", overview, "How it goes", twin="/console/overview.json")
     add_page(router, "/console/production", "production.html", production, "How production goes")
     add_page(router, "/console/production/input", "input.html", input_page, "How one input goes")
+    add_page(router, "/console/campaigns", "campaigns.html", list_campaigns, "The campaigns")
+    result = "/console/campaigns/{name}/result.json"
+    add_page(router, "/console/campaigns/{name}", "campaign.html", one_campaign, "What a campaign brought", twin=result)
     for part in (router, customers.pages, customers.twins, sign_in.pages, runbook.pages):
         app.router.routes += part.routes
     style = (TEMPLATES / "style.css").read_text() + (STATIC / "console.css").read_text()

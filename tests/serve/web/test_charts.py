@@ -76,6 +76,14 @@ def test_a_line_breaks_where_a_value_is_not_known() -> None:
     assert chart.level and chart.level.label == "limit 2.0"
 
 
+def test_what_lies_beyond_the_axis_is_cut_off_and_stays_in_the_table() -> None:
+    series = Series("profit", DAYS, [90.0, 2.0, 1.0, 1.5])
+    chart = over_time("Profit", [series], START, START + timedelta(days=3), ".0f", within=(0, 4))
+    assert [tick.label for tick in chart.y.ticks] == ["0", "1", "2", "3", "4"]
+    assert len(chart.series[0].points) == 3
+    assert chart.rows[0][1] == "90"
+
+
 def test_several_series_share_the_rows_of_their_table() -> None:
     one, two = Series("a", DAYS[:2], [1.0, 2.0]), Series("b", DAYS[1:3], [3.0, 4.0])
     chart = over_time("Two", [one, two], START, START + timedelta(days=3), ".0f")

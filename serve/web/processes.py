@@ -1,0 +1,120 @@
+"""Commands whose packages the service does not load: each is a process of its own, one at a time, in the background.
+
+A page waits for a few seconds; after that it says that the command still runs, and asks again. What a command printed
+is kept for a minute, so that ten readers of a page are one run.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.http.middleware import Refused
+
+KEPT_SECONDS = 60.0
+PATIENCE_SECONDS = 5.0  # that a page waits
+LIMIT_SECONDS = 300.0  # that a command may take
+MAX_WAITING = 5  # commands
+PRIORITY = 10  # of processes, below the service's
+
+
+class Failed(Exception):
+    """A command that ended otherwise than well, in its own words."""
+
+
+@dataclass
+class Run:
+    """A command that runs, or has run."""
+
+    future: Future[str]
+    ended: float = field(default=0.0)  # by the monotonic clock; 0: not yet
+
+
+class Processes:
+    """Runs `python -m COMMAND` for pages; `places` are the variables that tell it where releases and the log are."""
+
+    def __init__(self, places: Mapping[str, str]):
+        self.places = dict(places)
+        self._runs: dict[tuple[str, ...], Run] = {}
+        self._lock, self._one = threading.Lock(), ThreadPoolExecutor(1, thread_name_prefix="process")
+        self._running: subprocess.Popen[str] | None = None
+        self._is_closed = False
+
+    def json_of(self, *command: str, patience: float = PATIENCE_SECONDS) -> Any:
+        """What the command prints, at most a minute old; None while it runs. Failed where it does."""
+        text = self.text_of(*command, patience=patience)
+        return None if text is None else json.loads(text)
+
+    def text_of(self, *command: str, patience: float = PATIENCE_SECONDS) -> str | None:
+        run = self._start(command)
+        wait([run.future], timeout=patience)
+        return run.future.result() if run.future.done() else None
+
+    def forget(self, *command: str) -> None:
+        """Run it anew when it is asked for again."""
+        with self._lock:
+            self._runs.pop(command, None)
+
+    def close(self) -> None:
+        """End what runs, and start nothing more."""
+        with self._lock:
+            self._is_closed = True
+            if self._running:
+                self._running.terminate()
+        self._one.shutdown(cancel_futures=True)
+
+    def _start(self, command: tuple[str, ...]) -> Run:
+        with self._lock:
+            now = time.monotonic()
+            self._runs = {
+                key: run for key, run in self._runs.items() if not run.ended or now - run.ended < KEPT_SECONDS
+            }
+            if run := self._runs.get(command):
+                return run
+            if sum(not run.ended for run in self._runs.values()) >= MAX_WAITING:
+                raise Refused(503, "busy", f"{MAX_WAITING} commands of other pages wait already; try again", 10)
+            run = self._runs[command] = Run(self._one.submit(self._work, command))
+
+        def end(_: Future[str]) -> None:
+            run.ended = time.monotonic()
+
+        run.future.add_done_callback(end)
+        return run
+
+    def _work(self, command: tuple[str, ...]) -> str:
+        with self._lock:
+            if self._is_closed:
+                raise Failed("the service ends")
+            process = self._running = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=os.environ | self.places,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        with contextlib.suppress(OSError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, process.pid, PRIORITY)
+        try:
+            printed, complaints = process.communicate(timeout=LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise Failed(f"it takes longer than {LIMIT_SECONDS:g} seconds: run python -m {command[0]}") from None
+        if process.returncode:
+            raise Failed(last_line(complaints) or f"it ended with exit status {process.returncode}")
+        return printed
+
+
+def last_line(complaints: str) -> str:
+    """What a command says of its end, without its name: one line for a mistake, a traceback for a fault of its own."""
+    lines = [line for line in complaints.splitlines() if line.strip()]
+    if any(line.startswith("Traceback ") for line in lines):
+        return "a fault of the program; run the command to see it"
+    return lines[-1].partition(": ")[2] if lines else ""
