@@ -1,7 +1,8 @@
 """Campaigns: whom to make an offer, who was made one, and what it brought.
 
 `plan` reads the folder of scores that python -m serve.score made, and says whom to make which offer: the list with the
-most expected profit that a budget allows, with a control group that is held back by chance. `contacted` tells the log
+most expected profit that a budget allows, with a control group that is held back by chance. `curve` says what every
+budget would bring. `contacted` tells the log
 who of a list was made an offer and who was held back. `result` compares the two by their outcomes; it may be asked for
 every day. `list` names the campaigns of the log.
 """
@@ -21,9 +22,10 @@ import pyarrow as pa
 from campaigns.contacted import contacted
 from campaigns.plan.choice import Limit
 from campaigns.plan.cool_down import contacted_since
+from campaigns.plan.curve import curve
 from campaigns.plan.folder import check_free, write_plan
 from campaigns.plan.report import content_of, list_of
-from campaigns.plan.run import Request, plan
+from campaigns.plan.run import Request, candidates, plan
 from campaigns.plan.tables import read_ids
 from campaigns.result.experiment import read_experiment, read_list
 from campaigns.result.page import as_html, as_text
@@ -49,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add_plan(
         commands.add_parser("plan", help=(words := "whom to make which offer, from scored files"), description=words)
     )
+    add_curve(commands.add_parser("curve", help=(words := "what each budget would bring, as JSON"), description=words))
     add_contacted(
         commands.add_parser("contacted", help=(words := "tell the log who was made an offer"), description=words)
     )
@@ -70,13 +73,23 @@ def add_result(made: argparse.ArgumentParser) -> None:
     made.add_argument("--html", type=Path, metavar="FILE", help="also write the result as a page")
 
 
+def add_curve(made: argparse.ArgumentParser) -> None:
+    made.add_argument("scores", metavar="SCORES", type=Path, help="folder of python -m serve.score")
+    add_customers(made)
+
+
 def add_plan(made: argparse.ArgumentParser) -> None:
     made.add_argument("scores", metavar="SCORES", type=Path, help="folder of python -m serve.score")
     made.add_argument("out", metavar="OUT", type=Path, help="folder for list.csv, list.parquet and plan.json")
-    made.add_argument("--campaign", type=campaign, required=True, help="its name: who is control hangs on it")
     limit = made.add_mutually_exclusive_group(required=True)
     limit.add_argument("--budget", type=money, help="for all offers that are made")
     limit.add_argument("--most", type=count, help="offers that are made, at most")
+    add_customers(made)
+
+
+def add_customers(made: argparse.ArgumentParser) -> None:
+    """Whom to plan for."""
+    made.add_argument("--campaign", type=campaign, required=True, help="its name: who is control hangs on it")
     made.add_argument("--control", type=share, help="of the selected customers, held back; campaigns.control")
     worth = made.add_mutually_exclusive_group()
     worth.add_argument("--value", metavar="COLUMN", default="", help="of a customer who stays; profit.customer_value")
@@ -148,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     match given.command:
         case "plan":
             write(given)
+        case "curve":
+            show_curve(given)
         case "contacted":
             tell(given)
         case "result":
@@ -192,13 +207,11 @@ def show_all() -> None:
     sys.stdout.write("".join(f"{line}\n" for line in columns([("campaign", "since", "offered", "held back"), *rows])))
 
 
-def write(given: argparse.Namespace) -> None:
-    check_free(given.out)
-    profit, knobs = read_knobs("profit", Profit), read_knobs("campaigns", Campaigns)
-    request = Request(
+def request_of(given: argparse.Namespace, limit: Limit, knobs: Campaigns) -> Request:
+    return Request(
         scores=given.scores,
         campaign=given.campaign,
-        limit=Limit(given.budget, given.most),
+        limit=limit,
         control=knobs.control if given.control is None else given.control,
         value=given.value,
         margin=given.margin,
@@ -208,6 +221,18 @@ def write(given: argparse.Namespace) -> None:
         release=given.release,
         left_out=[*listed_in(given.exclude), *cooling_down(given.cool_down, given.campaign)],
     )
+
+
+def show_curve(given: argparse.Namespace) -> None:
+    profit, knobs = read_knobs("profit", Profit), read_knobs("campaigns", Campaigns)
+    request = request_of(given, Limit(), knobs)
+    sys.stdout.write(as_json(curve(request, candidates(request, profit, knobs)).as_dict()))
+
+
+def write(given: argparse.Namespace) -> None:
+    check_free(given.out)
+    profit, knobs = read_knobs("profit", Profit), read_knobs("campaigns", Campaigns)
+    request = request_of(given, Limit(given.budget, given.most), knobs)
     made = plan(request, profit, knobs)
     inputs = {"scores": given.scores / MANIFEST} | ({"table": given.table} if given.table else {})
     inputs |= {f"exclude_{number}": path for number, path in enumerate(given.exclude, start=1)}

@@ -58,7 +58,23 @@ class Plan:
     is_control: np.ndarray  # bool (m,)
 
 
-def plan(request: Request, profit: Profit, knobs: Campaigns) -> Plan:
+@dataclass(frozen=True)
+class Candidates:
+    """n customers who may be made an offer."""
+
+    pieces: Pieces
+    value_from: Value
+    offers: dict[str, Offer]
+    scores: Scores
+    left_out: dict[str, int]  # rows, by reason
+    ids: pa.ChunkedArray  # (n,)
+    rows: np.ndarray  # (n,) among those of all files
+    p: np.ndarray  # (n,) P(churned = 1)
+    value: np.ndarray  # (n,)
+    is_control: np.ndarray  # bool (n,), as they were drawn
+
+
+def candidates(request: Request, profit: Profit, knobs: Campaigns) -> Candidates:
     pieces, value_from = pieces_of(request.scores), value_of(request, profit, knobs)
     scores, customers = read(request, pieces, names_in(request.where) | ({value_from.column} - {""}))
     sieve = Sieve(len(customers))
@@ -70,16 +86,29 @@ def plan(request: Request, profit: Profit, knobs: Campaigns) -> Plan:
     if sieve.left_out:
         rows, customers = rows[sieve.kept], customers.filter(pa.array(sieve.kept))
     p = customers[PROBABILITY].to_numpy()
-    value = value_from.of(customers, p)
-    is_control = places(request.campaign, customers[ID]) < request.control
-    offers = knobs.offers or {"offer": Offer(cost=profit.offer_cost, success=profit.offer_success)}
-    choice = choose(p * value, is_control, list(offers.values()), request.limit)
-    ours, no_gain = choice.customer, len(rows) - choice.pays
-    at_last = {"no offer pays": no_gain, "beyond the limit": len(rows) - no_gain - len(ours)}
-    left_out = scores.left_out | sieve.left_out | {reason: n for reason, n in at_last.items() if n}
+    return Candidates(
+        pieces=pieces,
+        value_from=value_from,
+        offers=knobs.offers or {"offer": Offer(cost=profit.offer_cost, success=profit.offer_success)},
+        scores=scores,
+        left_out=scores.left_out | sieve.left_out,
+        ids=customers[ID],
+        rows=rows,
+        p=p,
+        value=value_from.of(customers, p),
+        is_control=places(request.campaign, customers[ID]) < request.control,
+    )
+
+
+def plan(request: Request, profit: Profit, knobs: Campaigns) -> Plan:
+    one = candidates(request, profit, knobs)
+    choice = choose(one.p * one.value, one.is_control, list(one.offers.values()), request.limit)
+    ours, no_gain = choice.customer, len(one.rows) - choice.pays
+    at_last = {"no offer pays": no_gain, "beyond the limit": len(one.rows) - no_gain - len(ours)}
+    left_out = one.left_out | {reason: n for reason, n in at_last.items() if n}
     return Plan(
-        request, value_from, offers, choice, pieces, scores.model_version, scores.scored, left_out,
-        customers[ID].take(pa.array(ours)), rows[ours], p[ours], value[ours], is_control[ours],
+        request, one.value_from, one.offers, choice, one.pieces, one.scores.model_version, one.scores.scored, left_out,
+        one.ids.take(pa.array(ours)), one.rows[ours], one.p[ours], one.value[ours], one.is_control[ours],
     )  # fmt: skip
 
 
