@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     admin_keys: Annotated[dict[str, str], NoDecode, BeforeValidator(_named)] = {}
     api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any one is enough; none: open to all
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()  # whose pages may call; none
+    scores: Path | None = None  # folder of scored files and plans, which the console plans campaigns with
     max_body: PositiveInt = 16 * MIB  # bytes of a request
     rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = None  # of each key, or address without keys
 

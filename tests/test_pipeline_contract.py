@@ -298,6 +298,7 @@ def test_the_service_imports_nothing_of_the_training() -> None:
         "reasons",
         "release",
         "schema",
+        "scored",
         "scorer",
         "scores",
         "script",

@@ -191,7 +191,7 @@ def number_axis(values: Sequence[float], shape: str, is_tight: bool = False) -> 
     low, high = min(values, default=0.0), max(values, default=1.0)
     if not high > low:
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    step = nice_step((high - low) / (TICKS - 1))
+    step = nice_step((high - low) / (TICKS if is_tight else TICKS - 1))
     if not is_tight:
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     axis = Axis(low, high)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -29,6 +30,7 @@ class Console:
     sessions: Sessions
     engine: Engine  # of the log's database; not the service's, whose connections no page may use up
     processes: Processes
+    scores: Path | None  # folder of scored files
 
     @property
     def can_act(self) -> bool:

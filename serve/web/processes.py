@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from serve.http.middleware import Refused
 
@@ -56,6 +56,16 @@ class Processes:
         run = self._start(command)
         wait([run.future], timeout=patience)
         return run.future.result() if run.future.done() else None
+
+    def state_of(self, word: str) -> tuple[Literal["running", "failed", "none"], str]:
+        """Of the newest command that has this argument: whether it runs, or why it failed."""
+        with self._lock:
+            runs = [run for command, run in self._runs.items() if word in command]
+        if not runs:
+            return "none", ""
+        if not (future := runs[-1].future).done():
+            return "running", ""
+        return ("failed", str(error)) if (error := future.exception()) else ("none", "")
 
     def forget(self, *command: str) -> None:
         """Run it anew when it is asked for again."""

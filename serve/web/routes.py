@@ -11,7 +11,7 @@ from serve.http.application import Application
 from serve.http.middleware import Rules
 from serve.predict.service import Service
 from serve.settings import Settings
-from serve.web import customers, runbook, sign_in
+from serve.web import customers, plans, runbook, sign_in
 from serve.web.campaigns import list_campaigns, one_campaign
 from serve.web.console import Console, reading_engine
 from serve.web.inputs import input_page
@@ -28,7 +28,13 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     """Add the pages; the caller closes what is returned."""
     keys = [*settings.api_keys, settings.admin_key, *settings.admin_keys.values()]
     places = {"CHURN_RELEASES": settings.releases, "CHURN_LOG_URL": settings.log}
-    console = Console(service, Sessions(rules.keys, rules.admin, keys), reading_engine(settings.log), Processes(places))
+    console = Console(
+        service,
+        Sessions(rules.keys, rules.admin, keys),
+        reading_engine(settings.log),
+        Processes(places),
+        settings.scores,
+    )
     app.state.console = console
     router = APIRouter()
     add_page(router, "/", "overview.html", overview, "How it goes", twin="/console/overview.json")
@@ -37,7 +43,17 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     add_page(router, "/console/campaigns", "campaigns.html", list_campaigns, "The campaigns")
     result = "/console/campaigns/{name}/result.json"
     add_page(router, "/console/campaigns/{name}", "campaign.html", one_campaign, "What a campaign brought", twin=result)
-    for part in (router, customers.pages, customers.twins, sign_in.pages, runbook.pages):
+    add_page(router, "/console/plans", "plans.html", plans.plans, "What budgets would bring")
+    plan = "/console/plans/{name}/plan.json"
+    add_page(router, "/console/plans/{name}", "plan.html", plans.one_plan, "A plan", twin=plan)
+    others = (
+        customers.pages,
+        customers.twins,
+        plans.pages,
+        sign_in.pages,
+        runbook.pages,
+    )
+    for part in (router, *others):
         app.router.routes += part.routes
     style = (TEMPLATES / "style.css").read_text() + (STATIC / "console.css").read_text()
 
