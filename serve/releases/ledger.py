@@ -72,6 +72,26 @@ def act_of(acts: Sequence[Act], *names: str) -> Act:
     return acts[first]
 
 
+def done(act: Act) -> str:
+    """The act as a sentence without its reason: anna promoted 2f5480987cc2."""
+    state, version = act["state"], act["version"]
+    match act["act"]:
+        case "split" if state["challenger"]:
+            what = f"let {version} answer {100 * state['share']:.3g} % of the customers"
+        case "split":
+            what = f"ended the split with {version}"
+        case "abort":
+            what = f"ended the split with {version}, which did harm"
+        case "shadow" if state["shadow"]:
+            what = f"let {version} score in the shadow"
+        case "shadow":
+            what = f"ended the shadow of {version}"
+        case other:
+            verbs = {"add": "added", "promote": "promoted", "rollback": "rolled back to", "refuse": "refused"}
+            what = f"{verbs.get(other, other)} {version}"
+    return f"{act['who']} {what}"
+
+
 def additions(acts: Iterable[Act]) -> list[Act]:
     """The acts that brought a release."""
     return [act for act in acts if act["act"] == "add"]

@@ -9,8 +9,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from churn.release import Release, ReleaseError, open_release
 from churn.schema import Schema
 from churn.scorer import Scorer
 from churn.script import InputError
-from serve.releases.ledger import EMPTY, Act, Lineage, State, added_at, addition, champions, is_act
+from serve.releases.ledger import EMPTY, Act, Lineage, State, added_at, addition, champions, done, is_act
 from serve.releases.storage import files_at
 
 log = logging.getLogger("serve.store")
@@ -28,6 +29,7 @@ STATE = "state.json"
 LEDGER = "ledger"  # a folder: 00000001.json is the first act
 ACT = re.compile(r"[0-9]{8}\.json")
 MAX_TRIES = 20  # to be the next in the ledger, where there is no lock
+MAX_NAMED = 3  # acts of others, in a refusal
 
 
 Change = Callable[[State], State | None]  # the state after an act; None: it is so already
@@ -37,12 +39,17 @@ class UnknownRelease(InputError):
     """The store holds no release of that version."""
 
 
+class Moved(InputError):
+    """Another act came since the page that this one was decided on."""
+
+
 class Store:
     """The releases at `where`, a folder or a URL of object storage. Simultaneous acts happen one after the other."""
 
     def __init__(self, where: str | Path):
         self.where, self.files = where, files_at(where)
         self._acts: dict[str, Act] = {}  # read once: no act is ever written again
+        self._seen: str | None = None  # position of the ledger that an act must find; None: any
 
     @property
     def versions(self) -> list[str]:
@@ -64,6 +71,12 @@ class Store:
     def position(self) -> str:
         """The last act's name, which changes with every act."""
         return next(reversed(self._names()), "")
+
+    def at(self, position: str) -> "Store":
+        """This store for one act decided on at that position of the ledger: it is refused where another came first."""
+        store = copy(self)
+        store._seen = position
+        return store
 
     def history(self) -> list[Act]:
         """Every act, the oldest first: at, who, act, version, reason, the state it left; a promotion's gate too."""
@@ -209,6 +222,7 @@ class Store:
         for _ in range(MAX_TRIES):
             with self.files.alone():
                 names = self._names()
+                self._refuse_stale(names)
                 before = self._act(names[-1])["state"] if names else EMPTY
                 if (after := change(before)) is None:
                     return before
@@ -219,6 +233,13 @@ class Store:
                     self._write_act(int(names[-1][:8]) + 1 if names else 1, act, named, reason, who, after, **more)
                     return after
         raise InputError(f"{self.where}: others act all the time; try again")
+
+    def _refuse_stale(self, names: Sequence[str]) -> None:
+        """Refuse an act that was decided on before the last ones came."""
+        if self._seen is not None and (since := [name for name in names if name > self._seen]):
+            acts = [self._act(name) for name in since[:MAX_NAMED]]
+            more = f" and {len(since) - len(acts)} more acts" if len(since) > len(acts) else ""
+            raise Moved(f"{', '.join(map(done, acts))}{more} since you opened this page; look again")
 
     def _write_act(
         self, number: int, act: str, version: str | None, reason: str, who: str, state: State, **more: Any

@@ -10,7 +10,7 @@ import pytest
 
 from churn.scorer import Scorer
 from demo.processes import until
-from serve.releases.store import Store
+from serve.releases.store import Moved, Store
 from tests.e2e.object_storage import server
 from tests.e2e.servers import Service
 from tests.factories import opposite_release, other_release
@@ -67,6 +67,28 @@ def test_of_two_machines_that_act_at_once_one_acts_after_the_other(url: str, rep
     history = Store(url).history()
     for before, act in pairwise(history):
         assert act["state"]["previous"] == before["state"]["champion"]
+
+
+def test_of_two_people_who_act_on_the_same_page_one_is_told_of_the_other(
+    url: str, reproduced: Path, tmp_path: Path
+) -> None:
+    bundle = reproduced / "models/release"
+    one, two = [Store(url).add(each, "r") for each in (bundle, other_release(bundle, tmp_path / "other"))]
+    Store(url).promote(one, "r")
+    seen = Store(url).position()
+
+    def shadow(who: str) -> str:
+        try:
+            Store(url).at(seen).shadow(two, "r", who)
+        except Moved as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(4) as people:
+        refusals = list(people.map(shadow, ["anna", "ben", "cleo", "dan"]))
+    (act,) = Store(url).history()[3:]
+    told = f"{act['who']} let {two} score in the shadow since you opened this page; look again"
+    assert sorted(refusals) == ["", told, told, told]
 
 
 def test_a_bundle_that_was_damaged_on_this_machine_is_fetched_again(url: str, reproduced: Path) -> None:

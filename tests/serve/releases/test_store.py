@@ -3,8 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from churn.release import CARD, MANIFEST, ReleaseError, bundle_files, file_hash,
 from churn.script import InputError
 from serve.releases.ledger import EMPTY
 from serve.releases.storage import LOCK
-from serve.releases.store import LEDGER, STATE, Store
+from serve.releases.store import LEDGER, STATE, Moved, Store
 from tests.factories import other_release as other
 from tests.factories import reseal
 
@@ -433,3 +434,61 @@ def test_people_who_act_at_once_wait_for_each_other(store: Store, released: Path
     for before, act in pairwise(acts):
         assert act["state"]["previous"] == before["version"]
     assert json.loads((store.where / STATE).read_text()) == acts[-1]["state"]
+
+
+# an act is decided on at a position of the ledger
+
+
+def test_an_act_that_was_decided_on_before_another_one_is_refused_and_names_it(
+    store: Store, released: Path, tmp_path: Path
+) -> None:
+    one, two = store.add(released, "r"), store.add(other(released, tmp_path / "other"), "r")
+    store.at(store.position()).promote(one, "r", "ben")
+    seen = store.position()
+    store.split(two, 0.25, "r", "anna")
+    before = store.history()
+    told = f"^anna let {two} answer 25 % of the customers since you opened this page; look again$"
+    for act in (store.at(seen).shadow, store.at(seen).promote):
+        with pytest.raises(Moved, match=told):
+            act(two, "r", "ben")
+    with pytest.raises(Moved, match=told):
+        store.at(seen).rollback("r")
+    with pytest.raises(Moved, match=told):  # it is so already, but not by this act
+        store.at(seen).split(two, 0.25, "r")
+    for share in (0.3, 0.4, 0.5):
+        store.split(two, share, "r", "anna")
+    with pytest.raises(Moved, match=r"25 % .*, anna .* 30 % .*, anna .* 40 % .* and 1 more acts since"):
+        store.at(seen).promote(two, "r")
+    assert store.history()[: len(before)] == before
+    assert store.at(store.position()).promote(two, "r")["champion"] == two
+
+
+def shadowed_by(where: Path, seen: str, version: str, who: str) -> str:
+    """The refusal of an act, or nothing."""
+    try:
+        Store(where).at(seen).shadow(version, "r", who)
+    except Moved as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        lambda: ThreadPoolExecutor(4),
+        pytest.param(lambda: ProcessPoolExecutor(4, get_context("spawn")), marks=pytest.mark.slow),
+    ],
+)
+def test_of_people_who_act_on_the_same_page_at_once_one_does_and_the_others_are_told(
+    people: Callable[[], Executor], store: Store, released: Path, tmp_path: Path
+) -> None:
+    one, two = store.add(released, "r"), store.add(other(released, tmp_path / "other"), "r")
+    store.promote(one, "r")
+    seen, names = store.position(), ["anna", "ben", "cleo", "dan"]
+    with people() as pool:
+        tried = [pool.submit(shadowed_by, Path(store.where), seen, two, name) for name in names]
+        refusals = [each.result() for each in tried]
+    (act,) = store.history()[3:]
+    assert [name for name, refusal in zip(names, refusals, strict=True) if not refusal] == [act["who"]]
+    told = f"{act['who']} let {two} score in the shadow since you opened this page; look again"
+    assert sorted(refusals) == ["", told, told, told]
