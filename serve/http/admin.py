@@ -117,22 +117,28 @@ async def done(act: Callable[..., State], *arguments: Any) -> State:
 
 
 def passed(store: Store, log_url: str, version: str, force: bool) -> dict[str, Any]:
-    """The gate's report, from a process of its own: it takes a whole core and the memory of several workers."""
+    """The gate's report."""
+    return reported(store, log_url, "gate", version, *(["--force"] if force else []))
+
+
+def reported(store: Store, log_url: str, *arguments: str) -> dict[str, Any]:
+    """What a command on releases says, from a process of its own: it takes a whole core and the memory of several
+    workers."""
     places = {"CHURN_RELEASES": str(store.where), "CHURN_LOG_URL": log_url}
-    command = [sys.executable, "-m", "serve.releases", "gate", version, "--json", *(["--force"] if force else [])]
     options: dict[str, Any] = {
         "env": os.environ | places,
         "capture_output": True,
         "text": True,
         "timeout": GATE_SECONDS,
     }
+    command = ["-m", "serve.releases", *arguments]
     try:
-        done = subprocess.run(command, check=False, **options)
+        done = subprocess.run([sys.executable, *command, "--json"], check=False, **options)
     except subprocess.TimeoutExpired:
-        detail = f"the comparison takes longer than {GATE_SECONDS} seconds; promote by python -m serve.releases"
+        detail = f"the comparison takes longer than {GATE_SECONDS} seconds; make it by python {' '.join(command)}"
         raise refused(detail) from None
     if done.returncode and not done.stdout:
-        raise RuntimeError(f"the gate ended with exit status {done.returncode}: {done.stderr[-500:]}")
+        raise RuntimeError(f"the {arguments[0]} ended with exit status {done.returncode}: {done.stderr[-500:]}")
     report: dict[str, Any] = json.loads(done.stdout)
     if error := report.get("error"):
         raise refused("; ".join(error["reasons"]), is_unknown=error["unknown_release"])

@@ -7,7 +7,8 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from churn.script import InputError, as_json, run
@@ -57,8 +58,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made["replay"].add_argument("--days", type=float, default=30.0, help="how far back; default: 30")
     made["replay"].add_argument(
-        "--against", choices=("answers", "champion"), default="answers", help="what it is compared with"
+        "--against", default="answers", help="what it is compared with: answers (default), champion or a version"
     )
+    made["gate"].add_argument("--against", default="", metavar="VERSION", help="another release than the champion")
     made["split"].add_argument("--share", type=float, help="of the customers, 0 to 1")
     for name in ("add", "gate", "promote"):
         made[name].add_argument(
@@ -90,10 +92,12 @@ def main() -> None:
             acts = store.history()
             write_out([act_line(act) for act in acts], acts, given.json)
         case "gate":
-            gate = judged(store, given.version, settings.log, given.force, given.json)
+            with refusals_as_json(given.json):
+                gate = passed(store, given.version, settings.log, given.force, given.against)
             write_out(gate_lines(gate), gate, given.json)
         case "replay":
-            made = replay_of(store, given.version, settings.log, given.days, given.against)
+            with refusals_as_json(given.json):
+                made = replay_of(store, given.version, settings.log, given.days, given.against)
             write_out(replay.in_words(made), json.loads(as_json(replay.as_dict(made))), given.json)
         case "promote":
             promote(store, given.version, given.reason, settings, given.force)
@@ -117,10 +121,11 @@ def main() -> None:
         registry.tell(*mirror)
 
 
-def judged(store: Store, version: str, log_url: str, force: bool, as_json: bool) -> dict[str, Any]:
-    """The gate's report; with JSON, a refusal is written to stdout as well, for the service."""
+@contextmanager
+def refusals_as_json(as_json: bool) -> Iterator[None]:
+    """With JSON, write a refusal to stdout as well, for the service."""
     try:
-        return passed(store, version, log_url, force)
+        yield
     except InputError as error:
         if as_json:
             is_unknown = isinstance(error, UnknownRelease)

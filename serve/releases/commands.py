@@ -69,11 +69,12 @@ def promote(store: Store, version: str, reason: str, settings: Settings, force: 
 
 
 def replay_of(store: Store, version: str, log_url: str, days: float, against: str) -> Replay:
-    """The requests of the last days, scored by that release and compared with the answers or the champion."""
+    """The requests of the last days, scored by that release and compared with the answers, the champion or another."""
     if not 0 < days < MAX_DAYS:
         raise InputError(f"--days is {days:g}; expected more than 0 and less than {MAX_DAYS}")
     candidate = Scorer.open(store.bundle(version))
-    champion = Scorer.open(store.champion()) if against == "champion" else None
+    other = None if against == "answers" else store.champion() if against == "champion" else store.bundle(against)
+    champion = Scorer.open(other) if other else None
     with opened(log_url) as engine:
         made = replay(engine, candidate, champion, datetime.now(UTC) - timedelta(days=days))
     if made is None:

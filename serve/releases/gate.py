@@ -100,6 +100,7 @@ def judge(
     slice_margin and the difference is significant at 5 % over all slices (Bonferroni).
     """
     found: list[dict[str, Any]] = []
+    scored: list[dict[str, Any]] = []
     worse: list[dict[str, Any]] = []
     looked_at, reasons = {}, []
     for name, table in tables.items():
@@ -112,6 +113,8 @@ def judge(
         sides = Side(champion, table, profit), Side(candidate, table, profit)
         found += [{"data": name, **row} for row in differences(*sides, margins, resamples, seed)]
         groups = levels({**table.columns, **add_features(table.columns, candidate.features)}, slices)
+        groups = {slice: inside for slice, inside in groups.items() if enough_to_score(table.churned[inside])}
+        scored += [{"data": name, **row} for row in slice_scores(*sides, groups)]
         worse += [{"data": name, **row} for row in worse_slices(*sides, groups, slice_margin, resamples, seed)]
     reasons += [in_words(row) for row in found if not row["passed"]]
     reasons += [
@@ -126,6 +129,7 @@ def judge(
         "customers": looked_at,
         "reasons": reasons,
         "measures": rounded(found, 6),
+        "slices": rounded(scored, 6),
         "slices_worse": rounded(worse, 6),
     }
 
@@ -164,12 +168,20 @@ def levels(columns: Mapping[str, np.ndarray], slices: Sequence[str]) -> dict[str
     return found
 
 
+def slice_scores(champion: Side, candidate: Side, groups: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """ROC AUC of both in each slice."""
+    for name, inside in groups.items():
+        before, after = (
+            side.within(inside).ranking(side.weights[inside][None])["roc_auc"] for side in (champion, candidate)
+        )
+        yield {"slice": name, "n": int(inside.sum()), "champion": float(before[0]), "candidate": float(after[0])}
+
+
 def worse_slices(
     champion: Side, candidate: Side, groups: Mapping[str, np.ndarray], margin: float, b: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """The slices that the candidate ranks clearly worse."""
-    told = {name: inside for name, inside in groups.items() if enough_to_score(champion.churned[inside])}
-    for name, inside in told.items():
+    for name, inside in groups.items():
         before, after, n = champion.within(inside), candidate.within(inside), int(inside.sum())
         once = champion.weights[inside]
 
@@ -182,7 +194,7 @@ def worse_slices(
         if difference >= -margin:
             continue
         deviation = float(np.nanstd(np.concatenate([gap(w) for w in resamples(n, b, seed)])))
-        high = difference + NormalDist().inv_cdf(1 - ERROR / len(told)) * deviation
+        high = difference + NormalDist().inv_cdf(1 - ERROR / len(groups)) * deviation
         if high < 0 and not math.isnan(high):
             yield {"slice": name, "n": n, "difference": difference, "high": high}
 
@@ -194,9 +206,10 @@ def in_words(row: Mapping[str, Any]) -> str:
     )
 
 
-def check(store: Store, version: str, log_url: str) -> dict[str, Any]:
-    """The gate's report on a release of the store; without a champion there is nothing to compare with."""
-    champion = store.state()["champion"]
+def check(store: Store, version: str, log_url: str, against: str = "") -> dict[str, Any]:
+    """The gate's report on a release of the store, against the champion or another one; without a champion there is
+    nothing to compare with."""
+    champion = against or store.state()["champion"]
     candidate = Scorer.open(store.bundle(version))
     if champion in (None, version):
         return {"passed": True, "champion": champion, "candidate": version, "reasons": []}
@@ -241,14 +254,15 @@ def with_replay(log_url: str, candidate: Scorer, champion: Scorer) -> dict[str, 
     return {"replay": json.loads(as_json(figures))}
 
 
-def passed(store: Store, version: str, log_url: str, force: bool) -> dict[str, Any]:
+def passed(store: Store, version: str, log_url: str, force: bool, against: str = "") -> dict[str, Any]:
     """The gate's report on a release that passes, or is forced; else an InputError with the numbers."""
     try:
-        found = check(store, version, log_url)
+        found = check(store, version, log_url, against)
     except InputError as error:
         if not force:
             raise
-        found = {"passed": False, "champion": store.state()["champion"], "candidate": version, "reasons": [str(error)]}
+        champion = against or store.state()["champion"]
+        found = {"passed": False, "champion": champion, "candidate": version, "reasons": [str(error)]}
     if not found["passed"] and not force:
         raise InputError("\n".join([f"{version} does not pass the gate; --force overrides it", *found["reasons"]]))
     return found | {"forced": not found["passed"]}

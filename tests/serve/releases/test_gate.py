@@ -127,6 +127,9 @@ def test_a_slice_that_is_ranked_clearly_worse_is_named() -> None:
     loose = dict.fromkeys(KNOBS["margins"], 1e9)
     found = judged(p, mixed, table, margins=loose, resamples=200)
     assert [row["slice"] for row in found["slices_worse"]] == ["home = town"]
+    country, in_town = found["slices"]
+    assert (country["slice"], country["champion"]) == ("home = country", country["candidate"])
+    assert in_town["candidate"] - in_town["champion"] == pytest.approx(found["slices_worse"][0]["difference"], abs=2e-6)
     assert found["reasons"][0].startswith(f"test: home = town (n = {town.sum()}) ranks clearly worse, ROC AUC -0.")
     assert judged(p, mixed, table, margins=loose, slice_margin=0.5, resamples=100)["passed"]
 
@@ -181,6 +184,16 @@ def test_a_release_of_the_opposite_opinion_is_refused_unless_it_is_forced(
     assert (found["passed"], found["forced"]) == (False, True)
     json.dumps(found)  # the ledger keeps it
     assert not Path(log_url.removeprefix("sqlite:///")).exists()
+
+
+def test_a_release_can_be_compared_with_another_than_the_champion(
+    store: Store, released: Path, tmp_path: Path, log_url: str
+) -> None:
+    opposite = store.add(opposite_release(released, tmp_path / "opposite"), "r")
+    found = check(store, str(store.state()["champion"]), log_url, opposite)
+    assert (found["passed"], found["champion"]) == (True, opposite)
+    with pytest.raises(InputError, match="has no release '0'"):
+        check(store, opposite, log_url, "0")
 
 
 def test_a_release_whose_adding_was_cut_short_is_to_be_added_again(

@@ -190,6 +190,10 @@ def test_the_command_prints_lines_or_json(
     content = json.loads(said("--json", "--against", "champion", "--days", "2"))
     assert (content["candidate"], content["against"]) == (version, store.state()["champion"])
     assert content["customers"] == sum(content["decisions"].values()) == 60
+    assert json.loads(said("--json", "--against", version, "--days", "2"))["changed"] == 0
+    with pytest.raises(InputError, match="has no release '0'"):
+        said("--json", "--against", "0")
+    assert json.loads(capsys.readouterr().out)["error"]["unknown_release"]
     assert said().startswith(f"{version} beside what was answered: 60 requests since ")
 
 
