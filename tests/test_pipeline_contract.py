@@ -29,6 +29,7 @@ HOUSE = ("churn", "stages", "serve", "campaigns", "monitoring", "review", "demo"
 BESIDE = {
     "serve/releases/registry.py": "the command line's alone, where MLflow is; its functions import the training",
     "serve/log/scored_files.py": "for an erasure that is given folders of Parquet files, where pyarrow is",
+    **dict.fromkeys(scripts("serve/releases/evidence"), "a command for people, where requirements.txt is installed"),
     **dict.fromkeys(scripts("serve/score"), "a command for files, where pandas and pyarrow are"),
 }
 SCRIPTS, WATCH = scripts("churn", "stages"), scripts("monitoring")

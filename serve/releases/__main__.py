@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from churn.script import InputError, as_json, run
@@ -43,13 +44,16 @@ def parser() -> argparse.ArgumentParser:
             ("split", "let a challenger answer a share of the customers"),
             ("shadow", "let a release score what others answer"),
             ("trace", "an answer's release, its data, parameters and git commit, by the request id"),
+            ("evidence", "what is known of a release as one folder: card, lineage, approval, packages, checks"),
             ("mirror", "repeat the state in MLflow's registry, which follows every act unless it was down"),
         )
     }
     made["add"].add_argument("bundle", help="a folder, or models:/churn@candidate from MLflow's registry")
     made["add"].add_argument("--promote", action="store_true", help="and promote it, if it passes the gate")
-    for name in ("gate", "replay", "promote"):
+    for name in ("gate", "replay", "promote", "evidence"):
         made[name].add_argument("version")
+    made["evidence"].add_argument("out", type=Path, help="a new or empty folder")
+    made["evidence"].add_argument("--key", type=Path, help="sign it: a private Ed25519 key in PEM")
     for name in ("split", "shadow"):
         made[name].add_argument("version", help=f"or {OFF}")
     made["trace"].add_argument("request_id")
@@ -114,11 +118,21 @@ def main() -> None:
         case "trace":
             origin = trace(store, settings.log, given.request_id)
             write_out(in_words(origin), origin, given.json)
+        case "evidence":
+            evidence_of(store, given.version, given.out, given.key, settings.log)
         case "mirror":
             for change in registry.mirror(*mirrored(store)) or ["the registry agrees with the store"]:
                 log.info(change)
     if given.command in ACTS and (mirror := mirrored(store))[0]["champion"]:  # an empty store clears no registry
         registry.tell(*mirror)
+
+
+def evidence_of(store: Store, version: str, out: Path, key: Path | None, log_url: str) -> None:
+    try:
+        from serve.releases.evidence.folder import write_evidence
+    except ImportError as error:  # the service's image leaves it out
+        raise InputError(f"evidence needs {error.name}; make it where requirements.txt is installed") from None
+    write_evidence(store, log_url, version, out, key)
 
 
 @contextmanager

@@ -1,7 +1,11 @@
-"""The model card in a real browser: its policy lets it look as it should, and axe has nothing against it."""
+"""The model card and the evidence of a release in a real browser: they look as they should, and axe finds nothing."""
 
 from pathlib import Path
 
+import pytest
+
+from serve.releases.evidence.folder import write_evidence
+from serve.releases.store import Store
 from tests.e2e.browser import MARKS, SCHEMES, chromium, violations
 from tests.e2e.servers import Service
 
@@ -24,3 +28,21 @@ def test_the_card_is_readable_in_light_and_dark(reproduced: Path, tmp_path: Path
             checked.goto(f"http://127.0.0.1:{service.port}/model")
             assert violations(checked) == []
             checked.close()
+
+
+def test_the_evidence_is_readable_in_light_and_dark(
+    reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reproduced)
+    store = Store(tmp_path / "releases")
+    version = store.add(reproduced / "models/release", "r")
+    write_evidence(store, f"sqlite:///{tmp_path}/none.db", version, tmp_path / "out")
+    with chromium() as browser:
+        for scheme in SCHEMES:
+            page = browser.new_page(color_scheme=scheme)
+            page.goto((tmp_path / "out/index.html").as_uri())
+            assert page.get_by_role("heading", level=2).count() == 11
+            assert violations(page) == []
+            page.get_by_role("link", name="release/card.html").click()
+            assert page.title().startswith("Model card: churn, release ")
+            page.close()
