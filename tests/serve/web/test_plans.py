@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from demo.processes import until
 from serve.releases.store import Store
 from serve.web import plans
 from tests.serve.web.conftest import ANNA, READER, post
@@ -56,10 +57,11 @@ def browser(planning: Any) -> Iterator[Callable[[str], Any]]:
 
 
 def until_known(browser: Any, address: str) -> Any:
-    for _ in range(20):
-        if (content := browser.get(address).json())["state"] != "running":
-            return content
-    raise AssertionError(f"{address} is still running")
+    def known() -> Any:
+        content = browser.get(address).json()
+        return content if content["state"] != "running" else None
+
+    return until(known, 120)
 
 
 def plan(browser: Any, **fields: str) -> Any:
