@@ -112,16 +112,22 @@ def add_page(
     async def page(request: Request, visitor: Reader, content: Annotated[Any, Depends(view)]) -> HTMLResponse:
         return shown(request, template, content=content)
 
-    router.routes.append(PageRoute(path, page, methods=["GET"], include_in_schema=False))
     answers = get_type_hints(view)["return"]
     documented: dict[str, Any] = {"response_model": answers, "responses": TWIN, "summary": summary, "tags": ["console"]}
     known = [Depends(reader) for reader in (Reader.__metadata__[0].dependency,)]  # type: ignore[attr-defined]
+    # the twin first: a part of the page's address may be any text
     router.routes.append(TwinRoute(twin or f"{path}.json", view, methods=["GET"], dependencies=known, **documented))
+    router.routes.append(PageRoute(path, page, methods=["GET"], include_in_schema=False))
 
 
 def shown(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A template's page."""
-    text = (
+    return HTMLResponse(text_of(request, template, **values), status, {"content-security-policy": POLICY})
+
+
+def text_of(request: Request, template: str, **values: Any) -> str:
+    """A template's text, with what every page has."""
+    return (
         environment(TEMPLATES)
         .get_template(template)
         .render(
@@ -133,7 +139,6 @@ def shown(request: Request, template: str, status: int = 200, **values: Any) -> 
             **values,
         )
     )
-    return HTMLResponse(text, status, {"content-security-policy": POLICY})
 
 
 def failure(request: Request, status: int, *sentences: str) -> HTMLResponse:

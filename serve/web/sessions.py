@@ -46,10 +46,13 @@ class Sessions:
         self._texts = "\0".join(sorted(texts)).encode()
 
     @cached_property
-    def serializer(self) -> URLSafeTimedSerializer:
+    def secret(self) -> bytes:
         # slow on purpose, so that a cookie is no way to guess a key; and only once there is a cookie
-        secret = hashlib.scrypt(self._texts, salt=b"churn console", n=2**14, r=8, p=1)
-        return URLSafeTimedSerializer(secret, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
+        return hashlib.scrypt(self._texts, salt=b"churn console", n=2**14, r=8, p=1)
+
+    def signer(self, purpose: str) -> URLSafeTimedSerializer:
+        """Signs what leaves the service and comes back; nothing of one purpose is valid for another."""
+        return URLSafeTimedSerializer(self.secret, salt=purpose, signer_kwargs={"digest_method": hashlib.sha256})
 
     def of_key(self, key: bytes) -> Visitor:
         """The visitor that a key makes."""
@@ -65,7 +68,7 @@ class Sessions:
 
     def _of_cookie(self, cookie: str) -> Visitor:
         try:
-            content = self.serializer.loads(cookie, max_age=SESSION_SECONDS)
+            content = self.signer("session").loads(cookie, max_age=SESSION_SECONDS)
         except BadSignature:
             return Visitor("none")
         return Visitor(content["role"], content["name"], content["form"])
@@ -74,7 +77,7 @@ class Sessions:
         """A new session of this visitor, and its cookie; none of an earlier one is kept."""
         begun = Visitor(visitor.role, visitor.name, secrets.token_urlsafe(16))
         content = {"role": begun.role, "name": begun.name, "form": begun.form}
-        return begun, str(self.serializer.dumps(content))
+        return begun, str(self.signer("session").dumps(content))
 
 
 def is_from(visitor: Visitor, token: str) -> bool:
