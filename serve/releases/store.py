@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from churn.release import Release, ReleaseError, open_release
+from churn.release import CARD, Release, ReleaseError, open_release
 from churn.schema import Schema
 from churn.scorer import Scorer
 from churn.script import InputError
@@ -49,6 +49,7 @@ class Store:
     def __init__(self, where: str | Path):
         self.where, self.files = where, files_at(where)
         self._acts: dict[str, Act] = {}  # read once: no act is ever written again
+        self._cards: dict[str, dict[str, Any]] = {}  # nor any card
         self._seen: str | None = None  # position of the ledger that an act must find; None: any
 
     @property
@@ -60,6 +61,15 @@ class Store:
         if version not in (known := self.versions):
             raise UnknownRelease(f"{self.where} has no release {version!r}; it has {known}")
         return self.files.bundle(version)
+
+    def card(self, version: str) -> dict[str, Any]:
+        """The card of one of `versions`, read without the rest of its bundle, which opening verifies."""
+        if version not in self._cards:
+            try:
+                self._cards[version] = dict(json.loads(self.files.read(f"{version}/{CARD}")))
+            except (OSError, ValueError, TypeError) as error:
+                raise ReleaseError(f"release {version}: {CARD} can't be read: {error}") from None
+        return self._cards[version]
 
     def champion(self) -> Path:
         """The folder of the release that answers."""

@@ -35,6 +35,7 @@ MENU = [
     ("/console/customers", "Customers"),
     ("/console/production", "Production"),
     ("/console/campaigns", "Campaigns"),
+    ("/console/releases", "Releases"),
 ]
 TITLES = {
     403: "Not allowed",

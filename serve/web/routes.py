@@ -11,7 +11,7 @@ from serve.http.application import Application
 from serve.http.middleware import Rules
 from serve.predict.service import Service
 from serve.settings import Settings
-from serve.web import customers, plans, runbook, sign_in
+from serve.web import acts, compare, customers, plans, releases, runbook, sign_in
 from serve.web.campaigns import list_campaigns, one_campaign
 from serve.web.console import Console, reading_engine
 from serve.web.inputs import input_page
@@ -46,10 +46,17 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     add_page(router, "/console/plans", "plans.html", plans.plans, "What budgets would bring")
     plan = "/console/plans/{name}/plan.json"
     add_page(router, "/console/plans/{name}", "plan.html", plans.one_plan, "A plan", twin=plan)
+    add_page(router, "/console/releases", "releases.html", releases.list_releases, "The store and its history")
+    add_page(router, "/console/releases/{version}", "release.html", releases.one_release, "A release, and acts on it")
+    add_page(router, "/console/compare", "compare.html", compare.compare, "Two releases side by side")
+    add_page(router, "/console/acts/{act}", "look.html", acts.look, "What an act on releases would change")
     others = (
         customers.pages,
         customers.twins,
         plans.pages,
+        releases.pages,
+        compare.pages,
+        acts.pages,
         sign_in.pages,
         runbook.pages,
     )

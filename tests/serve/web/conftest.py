@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from churn.release import open_release
 from serve.releases.store import Store
+from tests.factories import opposite_release, other_release
 
-READER, ANNA = "the reader's key", "anna's own key"
+READER, ANNA, BEN = "the reader's key", "anna's own key", "ben's own key"
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +28,18 @@ def console(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             patch.delenv(name)
         patch.setenv("CHURN_RELEASES", str(store.where))
         patch.setenv("CHURN_API_KEYS", READER)
-        patch.setenv("CHURN_ADMIN_KEYS", f"anna={ANNA}, ben=ben's own key")
+        patch.setenv("CHURN_ADMIN_KEYS", f"anna={ANNA}, ben={BEN}")
         with TestClient(create_app(), raise_server_exceptions=False, follow_redirects=False) as opened:
             yield opened
+
+
+@pytest.fixture(scope="module")
+def versions(console: Any, released: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The champion, its twin that decides alike, and one of the opposite opinion."""
+    store, folder = console.app.state.service.store, tmp_path_factory.mktemp("versions")
+    twin = other_release(released, folder / "twin", open_release(released).card["threshold"]["value"] + 1e-9)
+    others = [store.add(bundle, "test") for bundle in (twin, opposite_release(released, folder / "opposite"))]
+    return [str(store.state()["champion"]), *others]
 
 
 @pytest.fixture
