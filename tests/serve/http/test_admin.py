@@ -20,6 +20,7 @@ from serve.releases.store import Store
 from tests.factories import opposite_release, other_release
 
 ADMIN = {"X-API-Key": "the admin's"}
+ANNA = {"X-API-Key": "anna's"}
 USER = {"X-API-Key": "a user's"}
 
 
@@ -46,6 +47,7 @@ def admin(versions: list[str]) -> Iterator[Any]:
         patch.setenv("CHURN_RELEASES", f"{versions[0]}/releases")
         patch.setenv("CHURN_API_KEYS", USER["X-API-Key"])
         patch.setenv("CHURN_ADMIN_KEY", ADMIN["X-API-Key"])
+        patch.setenv("CHURN_ADMIN_KEYS", f"anna={ANNA['X-API-Key']}, ben=ben's")
         with TestClient(create_app(), raise_server_exceptions=False) as opened:
             yield opened
 
@@ -108,6 +110,14 @@ def test_the_admin_key_opens_the_rest_too(admin: Any, service: Any) -> None:
     for headers, status in ((ADMIN, 200), (USER, 200), ({}, 401)):
         assert admin.post("/predict", json=customers(service)[0], headers=headers).status_code == status
         assert admin.get("/releases", headers=headers).status_code == status
+
+
+def test_the_ledger_names_the_owner_of_the_key_that_acted(admin: Any, service: Any, versions: list[str]) -> None:
+    for key, owner in ((ANNA, "anna"), ({"X-API-Key": "ben's"}, "ben"), (ADMIN, "admin key")):
+        for version in (versions[2], None):
+            answer = admin.post("/admin/shadow", json={"version": version}, headers=key)
+            assert answer.status_code == 200
+            assert service.store.history()[-1]["who"] == owner
 
 
 def test_a_promotion_that_passes_the_gate_is_followed_at_once(admin: Any, service: Any, versions: list[str]) -> None:
