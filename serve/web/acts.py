@@ -135,7 +135,7 @@ def ask_gate(request: Request, console: TheConsole, visitor: Actor, fields: Form
     return streamed(request, "look.html", "look_result.html", work, content=content)
 
 
-@pages.post("/acts/{act}")
+@pages.post("/acts/{act}/done")
 def act_on(request: Request, console: TheConsole, visitor: Actor, fields: Form, act: Name) -> Response:
     """Do what the page showed; where that can't be, the page as it is now says why."""
     try:

@@ -11,7 +11,7 @@ from serve.http import admin
 from serve.releases.ledger import current_state
 from serve.web.console import Form, Reader, TheConsole
 from serve.web.pages import PageRoute
-from serve.web.releases import VERSION, Listed, Score, card_of, flat, listed_release, scores_of, unknown
+from serve.web.releases import VERSION, Listed, Score, card_of, flat, listed_releases, scores_of, unknown
 from serve.web.streams import streamed
 
 REPLAYED_DAYS = 30
@@ -53,10 +53,8 @@ def compare(console: TheConsole, a: Chosen = None, b: Chosen = None) -> Comparis
     """Release b beside release a; left out, a is the champion and b the release added last."""
     store = console.service.store
     acts = store.history()
-    state = current_state(acts)
-    choice = [listed_release(store, version, state, acts) for version in store.versions]
-    choice.sort(key=lambda row: row.added.timestamp() if row.added else 0.0, reverse=True)
-    a = a or state["champion"]
+    choice = listed_releases(store, acts)
+    a = a or current_state(acts)["champion"]
     b = b or next((row.version for row in choice if row.version != a), None)
     rows = {row.version: row for row in choice}
     if lacking := next((version for version in (a, b) if version and version not in rows), None):

@@ -47,6 +47,8 @@ TITLES = {
 }
 TWIN: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "No valid API key"},
+    404: {"model": Refusal, "description": "There is none of that name"},
+    409: {"model": Refusal, "description": "Not possible as things are"},
     429: {"model": Refusal, "description": "Too many requests; see Retry-After"},
     503: {"model": Refusal, "description": "The log's database can't be asked now"},
 }

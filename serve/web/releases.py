@@ -14,7 +14,7 @@ from churn.script import InputError
 from serve.http.middleware import Refused
 from serve.http.model_card import policy
 from serve.releases.commands import role
-from serve.releases.ledger import Act, Lineage, State, addition, current_state, done, time_of
+from serve.releases.ledger import Act, Lineage, State, addition, additions, current_state, done, time_of
 from serve.releases.store import Store, UnknownRelease
 from serve.web.console import Reader, TheConsole
 from serve.web.pages import PageRoute
@@ -95,10 +95,9 @@ def list_releases(console: TheConsole, before: Annotated[int | None, Query(ge=1)
     acts = store.history()
     state, end = current_state(acts), min(before - 1 if before else len(acts), len(acts))
     first = max(end - ACTS, 0)
-    listed = [listed_release(store, version, state, acts) for version in store.versions]
     return Releases(
         state=state,
-        releases=sorted(listed, key=lambda row: row.added.timestamp() if row.added else 0.0, reverse=True),
+        releases=listed_releases(store, acts),
         acts=[done_act(number, acts[number - 1]) for number in range(end, first, -1)],
         all_acts=len(acts),
         older=first + 1 if first else None,
@@ -158,8 +157,15 @@ def card_of(store: Store, version: str) -> tuple[dict[str, Any], str]:
         return {}, str(error)
 
 
-def listed_release(store: Store, version: str, state: State, acts: Sequence[Act]) -> Listed:
-    act, (card, problem) = addition(acts, version), card_of(store, version)
+def listed_releases(store: Store, acts: Sequence[Act]) -> list[Listed]:
+    """Every release of the store, the newest first."""
+    state, added = current_state(acts), {act["version"]: act for act in reversed(additions(acts))}
+    listed = [listed_release(store, version, state, added.get(version)) for version in store.versions]
+    return sorted(listed, key=lambda row: row.added.timestamp() if row.added else 0.0, reverse=True)
+
+
+def listed_release(store: Store, version: str, state: State, act: Act | None) -> Listed:
+    card, problem = card_of(store, version)
     return Listed(
         version=version,
         role=role(version, state),

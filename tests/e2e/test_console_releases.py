@@ -170,7 +170,7 @@ def test_a_form_sent_many_times_at_once_to_several_workers_acts_once(
     before = len(service.store.history())
 
     def send(_: int) -> tuple[int, str]:
-        address = f"http://127.0.0.1:{service.port}/console/acts/shadow"
+        address = f"http://127.0.0.1:{service.port}/console/acts/shadow/done"
         try:
             build_opener(Stay).open(Request(address, body, {"Cookie": cookie}), timeout=30)
         except HTTPError as answer:

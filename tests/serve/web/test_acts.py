@@ -53,7 +53,7 @@ def test_a_promotion_is_decided_on_by_the_gate_s_numbers_and_is_in_the_ledger_wi
     assert f"{versions[1]} passes against {versions[0]}" in page
     assert f"{versions[1]} answers all customers, in place of {versions[0]}, which a rollback brings back." in page
     assert store.state()["champion"] == versions[0]
-    answer = browser.post("/console/acts/promote", data=fields(page, reason="<b>better</b>"))
+    answer = browser.post("/console/acts/promote/done", data=fields(page, reason="<b>better</b>"))
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/releases#history")
     act = store.history()[-1]
     assert (act["who"], act["act"], act["version"], act["reason"]) == ("anna", "promote", versions[1], "<b>better</b>")
@@ -63,7 +63,7 @@ def test_a_promotion_is_decided_on_by_the_gate_s_numbers_and_is_in_the_ledger_wi
     assert "<b>better" not in history
     rollback = browser.get("/console/acts/rollback").text
     assert f"{versions[1]} passes against {versions[0]}" in rollback  # by which it came
-    assert browser.post("/console/acts/rollback", data=fields(rollback)).status_code == 303
+    assert browser.post("/console/acts/rollback/done", data=fields(rollback)).status_code == 303
     act = store.history()[-1]
     assert (act["who"], act["act"], act["version"], act["reason"]) == ("anna", "rollback", versions[0], "because")
 
@@ -71,15 +71,15 @@ def test_a_promotion_is_decided_on_by_the_gate_s_numbers_and_is_in_the_ledger_wi
 def test_splits_and_shadows_begin_and_end(visitor: Callable[[str], Any], store: Store, versions: list[str]) -> None:
     browser = visitor(ANNA)
     page = asked(browser, "split", versions[1])
-    assert browser.post("/console/acts/split", data=fields(page, share="12.5")).status_code == 303
+    assert browser.post("/console/acts/split/done", data=fields(page, share="12.5")).status_code == 303
     assert (store.state()["challenger"], store.state()["share"]) == (versions[1], 0.125)
     page = asked(browser, "shadow", versions[2])
     assert "does not pass" in page  # a shadow answers nobody: it may
-    assert browser.post("/console/acts/shadow", data=fields(page)).status_code == 303
+    assert browser.post("/console/acts/shadow/done", data=fields(page)).status_code == 303
     assert store.state()["shadow"] == versions[2]
     for name in ("end-split", "end-shadow"):
         page = browser.get(f"/console/acts/{name}").text
-        assert browser.post(f"/console/acts/{name}", data=fields(page)).status_code == 303
+        assert browser.post(f"/console/acts/{name}/done", data=fields(page)).status_code == 303
     assert store.state()["challenger"] is store.state()["shadow"] is None
     assert [(act["who"], "gate" in act) for act in store.history()[-4:]] == [
         ("anna", True), ("anna", True), ("anna", False), ("anna", False),
@@ -95,11 +95,11 @@ def test_what_the_gate_refuses_takes_a_tick_of_its_own(
     assert f"{versions[2]} does not pass against {versions[0]}" in page
     assert "Do it although the gate refuses it" in page
     before = store.history()
-    answer = browser.post(f"/console/acts/{act}", data=fields(page, share="5"))
+    answer = browser.post(f"/console/acts/{act}/done", data=fields(page, share="5"))
     assert answer.status_code == 409
     assert "does not pass the gate; that it is done nevertheless was not ticked" in answer.text
     assert store.history() == before
-    assert browser.post(f"/console/acts/{act}", data=fields(page, share="5", force="yes")).status_code == 303
+    assert browser.post(f"/console/acts/{act}/done", data=fields(page, share="5", force="yes")).status_code == 303
     assert store.history()[-1]["gate"]["forced"]
 
 
@@ -108,7 +108,7 @@ def test_a_form_that_is_sent_twice_acts_once(visitor: Callable[[str], Any], stor
     content = fields(asked(browser, "shadow", versions[1]))
     before = len(store.history())
     with ThreadPoolExecutor(4) as hands:
-        answers = list(hands.map(lambda _: browser.post("/console/acts/shadow", data=content), range(4)))
+        answers = list(hands.map(lambda _: browser.post("/console/acts/shadow/done", data=content), range(4)))
     assert sorted(answer.status_code for answer in answers) == [303, 409, 409, 409]
     assert len(store.history()) == before + 1
     (told,) = {
@@ -126,10 +126,10 @@ def test_of_two_people_the_second_is_told_what_the_first_did(
     ben = TestClient(console.app, follow_redirects=False)
     assert post(ben, "/console/sign-in", of=ben.get("/console/sign-in").text, key=BEN).status_code == 303
     theirs = ben.get("/console/acts/end-split").text
-    assert ben.post("/console/acts/end-split", data=fields(theirs)).status_code == 303
+    assert ben.post("/console/acts/end-split/done", data=fields(theirs)).status_code == 303
     before = store.history()
     assert before[-1]["who"] == "ben"
-    answer = browser.post("/console/acts/end-split", data=fields(page))
+    answer = browser.post("/console/acts/end-split/done", data=fields(page))
     assert answer.status_code == 409
     assert f"ben ended the split with {versions[1]} since you opened this page; look again" in answer.text
     assert "there is no split to end" in answer.text
@@ -142,7 +142,7 @@ def test_a_page_out_of_date_is_shown_anew_with_what_happened(
     browser = visitor(ANNA)
     page = asked(browser, "promote", versions[1])
     store.shadow(versions[2], "look", "ben")
-    answer = browser.post("/console/acts/promote", data=fields(page))
+    answer = browser.post("/console/acts/promote/done", data=fields(page))
     assert answer.status_code == 409
     assert f"ben let {versions[2]} score in the shadow since you opened this page; look again" in answer.text
     assert "Ask the gate" in answer.text
@@ -168,7 +168,7 @@ def test_what_a_form_lacks_is_one_sentence(
     monkeypatch.setattr("serve.http.admin.passed", lambda *_, **__: report(versions))
     browser, before = visitor(ANNA), store.history()
     page = asked(browser, "split", versions[1])
-    answer = browser.post("/console/acts/split", data=fields(page, **{"share": "5", **more}))
+    answer = browser.post("/console/acts/split/done", data=fields(page, **{"share": "5", **more}))
     assert answer.status_code == 409
     assert told in answer.text
     assert store.history() == before
@@ -184,10 +184,10 @@ def test_a_report_is_for_its_release_and_for_an_hour(
     monkeypatch.setattr("serve.http.admin.passed", lambda *_, **__: report(versions))
     browser = visitor(ANNA)
     content = fields(asked(browser, "promote", versions[1]))
-    answer = browser.post("/console/acts/promote", data=content | {"version": versions[2]})
+    answer = browser.post("/console/acts/promote/done", data=content | {"version": versions[2]})
     assert "the gate was asked about another release or state; ask it again" in answer.text
     monkeypatch.setattr(acts, "SEEN_SECONDS", -1)
-    answer = browser.post("/console/acts/promote", data=content)
+    answer = browser.post("/console/acts/promote/done", data=content)
     assert "the gate was asked more than an hour ago" in answer.text
     assert store.state()["champion"] == versions[0]
 
@@ -206,7 +206,7 @@ def test_a_visitor_who_may_only_read_sees_why_there_are_no_buttons(
         assert "Your key is for reading; sign out and in again with an admin key to act." in page
         assert not re.findall(r"<button[^>]*>(?!Sign out)", page)
         assert "Promote …" not in page
-    for path in ("/console/acts/shadow", "/console/acts/shadow/gate"):
+    for path in ("/console/acts/shadow/done", "/console/acts/shadow/gate"):
         answer = browser.post(path, data={"form": token_of(page), "version": versions[1], "reason": "r"})
         assert answer.status_code == 403
         assert "this key is for reading" in answer.text
@@ -224,7 +224,7 @@ def test_a_form_from_elsewhere_or_of_another_session_does_not_act(
     browser, before = visitor(ANNA), store.history()
     content = fields(browser.get("/console/releases").text, version=versions[1], position=store.position())
     for headers, more in (({"sec-fetch-site": "cross-site"}, {}), ({}, {"form": "x" * 22})):
-        for path in ("/console/acts/shadow", "/console/acts/shadow/gate"):
+        for path in ("/console/acts/shadow/done", "/console/acts/shadow/gate"):
             assert browser.post(path, data=content | more, headers=headers).status_code == 403
     assert store.history() == before
 
