@@ -124,7 +124,7 @@ def changes_of(act: Name, version: str | None, state: State) -> Iterator[str]:
 
 
 @pages.post("/acts/{act}/gate")
-def ask_gate(request: Request, console: TheConsole, visitor: Actor, fields: Form, act: Name) -> Response:
+def ask_gate(request: Request, console: TheConsole, fields: Form, visitor: Actor, act: Name) -> Response:
     """The page of an act with the gate's report, and the form of the second step."""
     content = look(console, act, fields.get("version"))
 
@@ -136,7 +136,7 @@ def ask_gate(request: Request, console: TheConsole, visitor: Actor, fields: Form
 
 
 @pages.post("/acts/{act}/done")
-def act_on(request: Request, console: TheConsole, visitor: Actor, fields: Form, act: Name) -> Response:
+def act_on(request: Request, console: TheConsole, fields: Form, visitor: Actor, act: Name) -> Response:
     """Do what the page showed; where that can't be, the page as it is now says why."""
     try:
         perform(console, act, fields, visitor.name)

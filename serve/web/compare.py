@@ -87,7 +87,7 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Differing]:
 
 @pages.post("/compare/{command}")
 def run(
-    request: Request, console: TheConsole, visitor: Reader, fields: Form, command: Literal["gate", "replay"]
+    request: Request, console: TheConsole, fields: Form, visitor: Reader, command: Literal["gate", "replay"]
 ) -> Response:
     """The page with what the command says of the two; a visitor needs a session, no right to act."""
     versions = {name: fields.get(name, "") for name in ("a", "b")}

@@ -130,12 +130,14 @@ def shown(request: Request, template: str, status: int = 200, **values: Any) -> 
 
 def text_of(request: Request, template: str, **values: Any) -> str:
     """A template's text, with what every page has."""
+    path = request.scope["path"].removeprefix(root_of(request))
     return (
         environment(TEMPLATES)
         .get_template(template)
         .render(
             root=root_of(request),
-            path=request.scope["path"].removeprefix(root_of(request)),
+            path=path,
+            here=str(URL(path).replace(query=request.url.query or None)),
             menu=MENU,
             visitor=visitor_of(request),
             console=console_of(request),

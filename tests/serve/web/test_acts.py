@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from churn.script import InputError
 from serve.releases.store import Store
 from serve.web import acts, streams
+from tests.factories import other_release
 from tests.serve.web.conftest import ANNA, BEN, READER, post, token_of
 
 
@@ -178,6 +179,19 @@ def report(versions: list[str]) -> dict[str, Any]:
     return {"passed": True, "champion": versions[0], "candidate": versions[1], "reasons": [], "forced": False}
 
 
+def test_a_session_that_ended_is_told_and_acts_no_more(
+    console: Any, visitor: Callable[[str], Any], store: Store, versions: list[str]
+) -> None:
+    browser, before = visitor(ANNA), store.history()
+    content = fields(browser.get("/console/releases").text, version=versions[1], position=store.position())
+    console.cookies.clear()
+    for path in ("/console/acts/shadow/done", "/console/acts/shadow/gate", "/console/compare/gate"):
+        answer = browser.post(path, data=content)
+        assert answer.status_code == 403
+        assert "the form is not of this session, which may have ended; open the page again" in answer.text
+    assert store.history() == before
+
+
 def test_a_report_is_for_its_release_and_for_an_hour(
     visitor: Callable[[str], Any], store: Store, versions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +225,31 @@ def test_a_visitor_who_may_only_read_sees_why_there_are_no_buttons(
         assert answer.status_code == 403
         assert "this key is for reading" in answer.text
     assert store.history() == before
+
+
+def test_a_sign_in_leads_back_to_the_act_with_its_release(
+    released: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pages are open and acts need a key."""
+    from serve.app import create_app
+
+    store = Store(tmp_path / "releases")
+    store.promote(store.add(released, "test"), "test")
+    other = store.add(other_release(released, tmp_path / "other"), "test")
+    monkeypatch.setenv("CHURN_RELEASES", str(store.where))
+    monkeypatch.setenv("CHURN_ADMIN_KEY", ANNA)
+    for name in ("CHURN_API_KEYS", "CHURN_ADMIN_KEYS"):  # of another console
+        monkeypatch.delenv(name, raising=False)
+    address = f"/console/acts/promote?version={other}"
+    with TestClient(create_app(), follow_redirects=False) as browser:
+        page = browser.get(address).text
+        assert "Sign in</a> with an admin key to act." in page
+        assert "Ask the gate" not in page
+        (target,) = set(re.findall(r'href="(/console/sign-in[^"]*)"', page))
+        asked = browser.get(target).text
+        answer = post(browser, "/console/sign-in", of=asked, key=ANNA, to=hidden(asked, "to"))
+        assert answer.headers["location"] == address
+        assert "Ask the gate" in browser.get(address).text
 
 
 def test_without_admin_keys_acts_are_off_in_words(client: Any) -> None:
