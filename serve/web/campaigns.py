@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from serve.http.middleware import Refused
 from serve.log.tables import CAMPAIGN, campaigns, contacts
@@ -188,11 +188,19 @@ def list_campaigns(
         query = query.where(c.received_at < (before if before.tzinfo else before.replace(tzinfo=UTC)))
     with console.engine.connect() as connection:
         rows = connection.execute(query).all()
+        stop_at_limits(connection)
         made = [
             Listed(row.name, row.received_at, counted(connection, row.name), (row.expected or {}).get("profit"))
             for row in rows[:LISTED]
         ]
     return Campaigns(made, made[-1].since if len(rows) > LISTED else None)
+
+
+def stop_at_limits(connection: Connection) -> None:
+    """Have PostgreSQL walk an index up to a LIMIT, in this transaction: a bitmap is of a whole campaign first."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
 
 
 def counted(connection: Connection, name: str) -> Counted:
@@ -211,6 +219,7 @@ def one_campaign(console: TheConsole, name: Name) -> Campaign:
         row = connection.execute(select(campaigns).where(campaigns.c.name == name)).one_or_none()
         if row is None:
             raise Refused(404, "campaign", "the log has no campaign of that name")
+        stop_at_limits(connection)
         reach = counted(connection, name)
     expected = {key: value for key, value in (row.expected or {}).items() if isinstance(value, int | float)}
     state, problem, result = result_of(console, name)
