@@ -27,6 +27,7 @@ from serve.web.pages import PageRoute, root_of
 from serve.web.processes import Failed
 
 LISTED = 30  # folders, the newest
+PLAN = "plan.json"  # is written last
 PLANS = "plans"  # of the folders in CHURN_SCORES the one that holds no scores
 FOLDER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 UNSET = "CHURN_SCORES is not set: it names the folder in which scored files lie, each run in a folder of its own."
@@ -107,7 +108,10 @@ class Plans:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was made, or is being made; its content is that of plan.json."""
+    """A plan that was made, or is being made; its content is that of plan.json.
+
+    Where another budget was asked for since then, `failure` says why the plan stays.
+    """
 
     name: str
     state: State
@@ -125,7 +129,7 @@ def plans(
     if console.scores is None or not (is_there("campaigns") and is_there("pyarrow")):
         return Plans(MISSING if console.scores else UNSET, [], [], None, None, None, "none", "", None)
     state, failure, curve = curve_of(console, scores, campaign, control)
-    folders, made = kept(console.scores, MANIFEST), kept(console.scores / PLANS, "plan.json")
+    folders, made = kept(console.scores, MANIFEST), kept(console.scores / PLANS, PLAN)
     return Plans("", list(folders), list(made), scores, campaign, control, state, failure, curve)
 
 
@@ -138,7 +142,7 @@ def curve_of(
     try:
         curve = console.processes.json_of(*command)
     except Failed as error:
-        return "failed", by_name(console, error), None
+        return "failed", by_name(console, str(error)), None
     if curve is None:
         return "running", "", None
     return "known", "", TypeAdapter(Curve).validate_python(curve)
@@ -147,12 +151,11 @@ def curve_of(
 def one_plan(console: TheConsole, name: Name) -> Plan:
     """What a plan expects, and why customers are not in it."""
     folder = plan_in(console, name)
-    if (folder / "plan.json").is_file():
-        return Plan(name, "known", "", json.loads((folder / "plan.json").read_text(encoding="utf-8")))
     state, failure = console.processes.state_of(str(folder))
-    if state == "none":
+    content = json.loads((folder / PLAN).read_text(encoding="utf-8")) if (folder / PLAN).is_file() else None
+    if content is None and state == "none":
         raise Refused(404, "plan", "there is no plan of that name, or it is still being made; look again in a minute")
-    return Plan(name, state, failure, None)
+    return Plan(name, "known" if content and state != "running" else state, by_name(console, failure), content)
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def make_plan(request: Request, console: TheConsole, fields: Form, visitor: Acto
         console.processes.text_of(*command)
     except Failed as error:
         console.processes.forget(*command)
-        raise InputError(by_name(console, error)) from None
+        raise InputError(by_name(console, str(error))) from None
     return RedirectResponse(f"{root_of(request)}/console/plans/{wanted.campaign}", 303)
 
 
@@ -192,9 +195,9 @@ def download(console: TheConsole, visitor: Reader, name: Name) -> Response:
     return FileResponse(path, media_type="text/csv", filename=f"{name}.csv", headers={"cache-control": "no-store"})
 
 
-def by_name(console: Console, error: Failed) -> str:
+def by_name(console: Console, complaint: str) -> str:
     """What a command says, with folders by their names and not where they lie."""
-    return str(error).replace(f"{inside(console)}/", "")
+    return complaint.replace(f"{inside(console)}/", "")
 
 
 def options(campaign: str, control: float | None) -> list[str]:

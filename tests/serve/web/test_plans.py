@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,29 @@ def test_a_plan_is_what_the_command_makes_and_its_list_is_there_to_download(brow
     assert "Download the list" in page and f"{budget:,.2f}" in page
     assert [one["name"] for one in anna.get("/console/plans.json").json()["made"]] == ["spring"]
     other = plan(browser(ANNA), budget="1")
-    assert other.status_code == 409 and "plans/spring holds another plan" in other.text
+    if other.status_code == 303:  # it takes longer than the page waits
+        until_known(anna, "/console/plans/spring/plan.json")
+        other = anna.get("/console/plans/spring")
+    assert "plans/spring holds another plan" in other.text
     assert str(anna.root) not in other.text
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_the_page_of_a_plan_tells_what_became_of_the_command(
+    is_made: bool, browser: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = browser(ANNA)
+    folder = anna.root / "plans" / f"autumn-{is_made:d}"
+    if is_made:
+        shutil.copytree(anna.root / "plans/spring", folder)
+    processes, address = type(anna.app.state.console.processes), f"/console/plans/{folder.name}"
+    for state, failure in (("running", ""), ("failed", f"{folder} holds another plan"), ("none", "")):
+        monkeypatch.setattr(processes, "state_of", lambda *_, state=(state, failure): state)
+        page = anna.get(address)
+        assert ("http-equiv" in page.text) == (state == "running")
+        assert (f"plans/{folder.name} holds another plan" in page.text) == (state == "failed")
+        assert ("Download the list" in page.text) == (is_made and state != "running")
+        assert page.status_code == (404 if state == "none" and not is_made else 200)
 
 
 def test_a_key_for_reading_makes_no_plan(browser: Callable[[str], Any]) -> None:
