@@ -11,7 +11,7 @@ from pydantic import Field
 
 from churn.blocks import ColumnsOf, RowsOf, Table, blocks_of, write_blocks
 from churn.params import read_params, read_section
-from churn.schema import CUSTOMER, TARGET, Schema, read_schema
+from churn.schema import CUSTOMER, MAX_LEVELS, TARGET, Schema, read_schema
 from churn.script import InputError, replacing, run, write_json
 from churn.table import copies_of, customers, fingerprints
 
@@ -32,6 +32,7 @@ def preprocess(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """Train and test customers in their types, the target as `churned`, and what was dropped, counted by reason.
 
+    Test customers keep the columns of few values that no model reads: `evaluate` tells how groups by them fare.
     Of more than `largest` customers so many stay, drawn at random before the split.
     """
     if split == "time" and schema.time is None:
@@ -68,7 +69,13 @@ def preprocess(
     }
     if not train[CUSTOMER].duplicated().any():
         train = train.drop(columns=CUSTOMER)
-    return train.reset_index(drop=True), test.drop(columns=CUSTOMER).reset_index(drop=True), dropped
+    test = test.drop(columns=CUSTOMER)
+    named = {*(part.name for part in schema.parts), TARGET, CUSTOMER}
+    for name in (name for name in rows if name not in named):
+        groups = rows[name]
+        if groups.nunique() <= MAX_LEVELS:
+            test[name] = groups[test.index].astype("category")
+    return train.reset_index(drop=True), test.reset_index(drop=True), dropped
 
 
 def belonging_together(texts: Table, schema: Schema) -> np.ndarray:

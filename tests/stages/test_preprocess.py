@@ -166,10 +166,23 @@ def test_a_row_that_differs_in_one_cell_is_no_copy() -> None:
 
 
 def test_leaks_and_unknown_columns_are_dropped_and_counted() -> None:
-    train, test, dropped = preprocess(texts(reason="moved", colour="red", city="x"), SCHEMA, **KNOBS)
+    train, _, dropped = preprocess(texts(reason="moved", colour="red", city="x"), SCHEMA, **KNOBS)
     assert (dropped["leak_columns"], dropped["unknown_columns"]) == (1, 2)
     assert sum(dropped.values()) == 3
-    assert not {"reason", "colour", "city"} & {*train, *test}
+    assert not {"reason", "colour", "city"} & {*train}
+
+
+def test_test_customers_keep_their_groups_that_no_model_reads() -> None:
+    region = [f"region {i % 7}" if i % 7 else None for i in range(60)]
+    table = texts(region=region, email=[f"{i}@example.com" for i in range(60)], churned="Yes", reason="moved")
+    table = pd.concat([table.head(3), table], ignore_index=True)  # copies shift the positions
+    train, test, _ = preprocess(table, SCHEMA, **KNOBS)
+    assert list(test) == [*train, "region", "reason"]
+    expected = dict(zip(table["customer_id"], table["region"], strict=True))
+    kept = test.astype({"region": "str"})["region"].tolist()
+    assert all(
+        value == expected[id] or pd.isna(expected[id]) for id, value in zip(test["customer_id"], kept, strict=True)
+    )
 
 
 # the split
