@@ -26,11 +26,12 @@ class Interval(NamedTuple):
         return {key: self.value, f"{key}_low": self.low, f"{key}_high": self.high}
 
 
-def wilson(k: int, n: int) -> tuple[float, float]:
-    """Of a share k / n (Wilson 1927); all of 0 to 1 where n is 0."""
+def wilson(k: int, n: int, z: float = Z) -> tuple[float, float]:
+    """Of a share k / n, as far as z standard errors (Wilson 1927); all of 0 to 1 where n is 0."""
     if not n:
         return 0.0, 1.0
-    interval = binomtest(k, n).proportion_ci(method="wilson")
+    level = 2 * NormalDist().cdf(z) - 1
+    interval = binomtest(k, n).proportion_ci(0.95 if z == Z else level, method="wilson")
     return float(interval.low), float(interval.high)
 
 

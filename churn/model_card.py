@@ -4,6 +4,7 @@ After Mitchell et al. (2019), "Model Cards for Model Reporting". A statement tha
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,7 @@ def sections(card: Card, schema: Schema, found: Findings) -> Iterator[Section]:
     yield calibration(card, found)
     yield money(card, found)
     yield slices(found)
+    yield fairness(card, found)
     yield comparison(found)
     yield importance(found)
 
@@ -254,6 +256,38 @@ def slices(found: Findings) -> Section:
     head = ("slice", "customers", "left", "ROC AUC", "mean probability minus share that left", "verdict")
     lines = ["Worse: ROC AUC below that of all customers by the intervals, or probabilities off by more than .05."]
     return Section("Slices", lines, tables=[Table("Held-out customers by slice", head, rows, [5])])
+
+
+def fairness(card: Card, found: Findings) -> Section:
+    """By group of the columns of evaluate.fairness; a group that is too small is named alone."""
+    if not card.get("fairness"):
+        return Section("Fairness", ["Missing: rates by group; name columns as evaluate.fairness in params.yaml"])
+    rates = {"selection_rate": "flagged", "recall": "recall", "precision": "precision"}
+    rates |= {"false_positive_rate": "false positive rate", "bias": "mean probability minus share that left"}
+    rates |= {"profit_per_customer": "profit"}
+
+    def cell(row: Mapping[Any, Any], key: str) -> str:
+        shape = ".2f" if key == "profit_per_customer" else "+.3f" if key == "bias" else ".3f"
+        return shown(Interval(*(row[f"{key}{end}"] for end in ("", "_low", "_high"))), shape)
+
+    rows, apart = [], []
+    for row in found.plots["fairness"].to_dict("records"):
+        size = "too few" if row["masked"] else "-" if pd.isna(row["customers"]) else f"{row['customers']:,.0f}"
+        rows.append([f"{row['column']} = {row['group']}", size, *(cell(row, key) for key in rates)])
+    for column, gaps in card["fairness"].items():
+        known = {key: math.nan if value is None else value for key, value in gaps.items()}
+        apart.append([column, *(cell(known, f"{key}_difference") for key in ("selection_rate", "recall"))])
+        apart[-1] += [cell(known, f"{key}_ratio") for key in ("selection_rate", "recall")]
+    lines = [
+        "Flagged customers are those who would be made an offer. The 95 % intervals of all groups hold at once.",
+        "Groups of too few customers are named only; then the sizes of the column's other groups are left out.",
+    ]
+    differences = ("column", "flagged, difference", "recall, difference", "flagged, ratio", "recall, ratio")
+    tables = [
+        Table("Held-out customers by group", ("group", "customers", *rates.values()), rows),
+        Table("Largest difference and least ratio between groups", differences, apart),
+    ]
+    return Section("Fairness", lines, tables=tables)
 
 
 def comparison(found: Findings) -> Section:

@@ -143,6 +143,7 @@ def card(
         "calibration": {key: found["select"][f"calibration_{key}"] for key in ("slope", "intercept")},
         "cross_validation": dict(found["cross_validation"]),
         "test": dict(found["evaluate"]),
+        **({"fairness": dict(found["fairness"])} if found["fairness"] else {}),
         "data": dict(data),
         "features": add_features.names_,
         "inputs": {
@@ -228,6 +229,7 @@ def main(
     select_metrics: Path = Path("metrics/select.json"),
     evaluate_metrics: Path = Path("metrics/evaluate.json"),
     evaluation: Path = Path("metrics/evaluation.json"),
+    fairness: Path = Path("metrics/fairness.json"),
     trained: Path = Path("metrics/train"),
     evaluate_plots: Path = Path("metrics/plots/evaluate"),
     select_plots: Path = Path("metrics/plots/select"),
@@ -256,6 +258,7 @@ def main(
         "cross_validation": cross_validation(frame.loc[known, TARGET].to_numpy(), oof[known]),
         "select": choice,
         "evaluate": json.loads(evaluate_metrics.read_text()),
+        "fairness": json.loads(fairness.read_text()),
         "profit": profit.in_card(profit.worth(splits["training"].select_dtypes("number"), len(frame))),
     }
     facts = {

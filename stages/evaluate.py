@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +12,15 @@ from pydantic import Field
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline
 
+from churn.fairness import by_group, distances, ratios
 from churn.intervals import Measure, bootstrap, with_intervals
 from churn.maximum_profit import MAXIMA, Offer, maximum_profits
 from churn.model import assemble, load_model, load_selected
-from churn.params import read_knobs, read_params, read_section
+from churn.params import closest, read_knobs, read_params, read_section
 from churn.profit import Profit
-from churn.schema import TARGET, read_schema
+from churn.schema import MAX_LEVELS, TARGET, Schema, read_schema
 from churn.scores import BINS, ResampledScores, Weights, enough_to_score, total
-from churn.script import replacing, run, write_json
+from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("evaluate")
 
@@ -33,6 +34,7 @@ NOISY = {"ece": 1.0} | {name: 1.0 if name.endswith("_share") else np.inf for nam
 FEW = 0.01  # share of the customers, and of all but the others, that an offer is hardly meant for
 SHUFFLED = 1000  # customers whose columns are shuffled, at most
 STACKED = 30_000  # shuffled rows that are scored at once: to encode a frame costs more than the model
+DISCREET = 3  # decimals of rates by group, from which no group's size is to be reckoned
 POINTS = 200  # of a curve at most, so that plots stay small enough for git and for a diff
 
 
@@ -49,6 +51,9 @@ def evaluate(
     slices: list[str],
     resamples: Annotated[int, Field(ge=100)],
     seed: Annotated[int, Field(ge=0)],
+    fairness: Sequence[str] = (),
+    fairness_customers: Annotated[int, Field(ge=2)] = 30,
+    fairness_outcomes: Annotated[int, Field(ge=1)] = 10,
 ) -> dict[str, float]:
     """Scores of the test customers with intervals; churned, p, p_baseline and worth (n,), the training's base_rate."""
     offer = Offer.of(profit, float(worth.mean()))
@@ -127,6 +132,27 @@ def slice_scores(
     return pd.DataFrame(rows).reindex(columns=["slice", "n", "churn_rate", *scored, "worse"])
 
 
+def fairness_groups(customers: Mapping[str, pd.Series], names: Sequence[str], schema: Schema) -> pd.DataFrame:
+    """The columns of evaluate.fairness, by schema name, header, or feature; each must be there and hold groups."""
+    known = {header: part.name for part in schema.columns for header in part.headers}
+    groups = {}
+    for name in names:
+        column = name if name in customers else known.get(name, name)
+        if column not in customers:
+            there = list(customers)
+            raise InputError(
+                f"params.yaml: evaluate.fairness names {name!r}{closest(name, there)}; the table has {there}, "
+                f"of columns that no model reads those of at most {MAX_LEVELS} values"
+            )
+        if (levels := customers[column].nunique()) > MAX_LEVELS:
+            raise InputError(
+                f"params.yaml: evaluate.fairness names {name!r}, which has {levels} values; "
+                f"name a column of at most {MAX_LEVELS}, or a feature that groups it"
+            )
+        groups[name] = customers[column]
+    return pd.DataFrame(groups)
+
+
 def slice_measure(churned: np.ndarray, p: np.ndarray) -> Callable[[np.ndarray], Measure]:
     """ROC AUC and bias, the mean probability minus the churn rate."""
 
@@ -198,12 +224,14 @@ def main(
     metrics: Path = Path("metrics/evaluate.json"),
     details: Path = Path("metrics/evaluation.json"),
     plots: Path = Path("metrics/plots/evaluate"),
+    fairness: Path = Path("metrics/fairness.json"),
 ) -> None:
     knobs, profit = read_params("evaluate", evaluate), read_knobs("profit", Profit)
     customers = pd.read_parquet(test)
     churned = customers.pop(TARGET).to_numpy("int64")
     base_rate = float(pd.read_parquet(train, columns=[TARGET])[TARGET].astype("float64").mean())
     schema, chosen = read_schema(Path(read_section("data")["schema"])), json.loads(choice.read_text())
+    beside = customers.drop(columns=[part.name for part in schema.parts if part.name in customers]).to_dict("series")
     customers = customers[[column.name for column in schema.columns]]
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
     model = assemble(load_selected(selected, chosen), customers, features, *(chosen[key] for key in calibration))
@@ -212,6 +240,7 @@ def main(
     groups = pd.DataFrame({name: there[name] for name in knobs["slices"] if name in there})
     if skipped := [name for name in knobs["slices"] if name not in there]:
         log.warning("skipped the slices %s: the table has not the columns; it has %s", skipped, list(there))
+    fair = fairness_groups(beside | there, knobs["fairness"], schema)
     worth = profit.worth(customers.select_dtypes("number"), len(customers))
     p = model.predict_proba(customers)[:, 1]
     p_baseline = load_model(candidates / knobs["baseline"] / "model.joblib").predict_proba(inputs)[:, 1]
@@ -221,15 +250,20 @@ def main(
         log.warning(line)
     by_slice = slice_scores(churned, p, groups, result, knobs["resamples"], knobs["seed"])
     result["slices_worse"] = int(by_slice["worse"].sum())
+    measured = ratios(churned, p >= threshold, p, profit.of(churned, p >= threshold, worth))
+    least = (knobs["fairness_customers"], knobs["fairness_outcomes"])
+    by_fairness = by_group(measured, churned, fair, *least, knobs["seed"])
     tables = {
         **curves(churned, p, threshold),
         "importance": importance(model, customers, churned, knobs["seed"]),
         "slices": by_slice,
+        "fairness": by_fairness.round(DISCREET),
     }
     for name, table in tables.items():
         with replacing(plots / f"{name}.csv") as temporary:
             table.round(6).to_csv(temporary, index=False, lineterminator="\n")
     write_json(details, result)
+    write_json(fairness, distances(by_fairness), DISCREET)
     shown = [f"{key}{end}" for key in HEADLINES for end in ("", "_low", "_high")]
     write_json(metrics, {key: result[key] for key in ["threshold", *shown, "slices_worse"]})
     log.info(

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -109,3 +110,15 @@ def test_rows_of_markdown_have_as_many_cells_as_their_head(release: Release, fou
     assert len(tables) == sum(len(part.tables) for part in parts)
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_groups_that_are_too_small_and_columns_that_are_missing_are_named(release: Release, found: Findings) -> None:
+    def text(card: dict[str, Any], groups: pd.DataFrame) -> str:
+        return pages(card, release.schema, replace(found, plots=found.plots | {"fairness": groups}))[README]
+
+    few = found.plots["fairness"].head(1).assign(column="kind", group="rare", masked=True, customers=float("nan"))
+    few[[name for name in few if name not in ("column", "group", "customers", "masked")]] = float("nan")
+    card = dict(release.card) | {"fairness": {"kind": dict.fromkeys(next(iter(release.card["fairness"].values())))}}
+    assert "| kind = rare | too few | - | - | - | - | - | - |" in text(card, few)
+    without = {key: value for key, value in release.card.items() if key != "fairness"}
+    assert "Missing: rates by group" in text(without, few.head(0))

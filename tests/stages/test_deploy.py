@@ -252,8 +252,8 @@ def test_the_card_tells_the_model_and_neither_date_nor_host(released: Path, proj
     card = json.loads((released / release.CARD).read_text())
     choice = json.loads((project / "metrics/select.json").read_text())
     assert list(card) == [
-        "model_version", "model", "parameters", "threshold", "calibration", "cross_validation", "test", "data",
-        "features", "inputs", "samples", "libraries", "intended_use", "limits",
+        "model_version", "model", "parameters", "threshold", "calibration", "cross_validation", "test",
+        "fairness", "data", "features", "inputs", "samples", "libraries", "intended_use", "limits",
     ]  # fmt: skip
     assert (card["model"], card["threshold"]["value"]) == (choice["winner"], choice["threshold"])
     assert card["data"]["sha256"] == release.file_hash(project / "data/raw/customers.csv")
@@ -286,6 +286,7 @@ def deployed(project: Path, elsewhere: Callable[..., Path]) -> Callable[..., Non
         "candidates": "models/candidates", "inputs": "data/features/train.parquet", "train": "data/train.parquet",
         "test": "data/test.parquet", "select_metrics": "metrics/select.json",
         "evaluate_metrics": "metrics/evaluate.json", "evaluation": "metrics/evaluation.json",
+        "fairness": "metrics/fairness.json",
         "trained": "metrics/train", "evaluate_plots": "metrics/plots/evaluate",
         "select_plots": "metrics/plots/select",
     }  # fmt: skip

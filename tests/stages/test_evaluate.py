@@ -218,7 +218,7 @@ def test_the_headlines_have_their_intervals_and_the_details_the_rest(project: Pa
 
 def test_plots_are_one_file_each(project: Path) -> None:
     names = {path.stem for path in (project / "metrics/plots/evaluate").iterdir()}
-    assert names == {"roc", "precision_recall", "gain", "calibration", "confusion", "importance", "slices"}
+    assert names == {"roc", "precision_recall", "gain", "calibration", "confusion", "importance", "slices", "fairness"}
 
 
 def test_a_slice_that_the_table_has_not_is_skipped_and_told(
@@ -230,6 +230,34 @@ def test_a_slice_that_the_table_has_not_is_skipped_and_told(
     slices = pd.read_csv(here / "metrics/plots/evaluate/slices.csv")["slice"]
     assert slices.str.startswith("contract = ").all()
     assert len(slices) == 3
+
+
+def test_groups_are_named_by_schema_header_or_feature(run_main: Callable[..., Path]) -> None:
+    least = {"evaluate.fairness_customers": 2, "evaluate.fairness_outcomes": 1}
+    here = run_main({"evaluate.fairness": ["SeniorCitizen", "tenure_group"], "evaluate.resamples": 100, **least})
+    gaps = json.loads((here / "metrics/fairness.json").read_text())
+    assert list(gaps) == ["SeniorCitizen", "tenure_group"]
+    groups = pd.read_csv(here / "metrics/plots/evaluate/fairness.csv")
+    assert groups["column"].value_counts().to_dict() == {"SeniorCitizen": 2, "tenure_group": 4}
+    assert gaps["SeniorCitizen"]["recall_difference_low"] <= gaps["SeniorCitizen"]["recall_difference"]
+
+
+def test_without_columns_nothing_is_measured_by_group(run_main: Callable[..., Path]) -> None:
+    here = run_main({"evaluate.fairness": [], "evaluate.resamples": 100})
+    assert json.loads((here / "metrics/fairness.json").read_text()) == {}
+    assert pd.read_csv(here / "metrics/plots/evaluate/fairness.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gendr", r"names 'gendr' \(did you mean 'gender'\?\); the table has \['gender', "),
+        ("tenure", r"names 'tenure', which has \d+ values; name a column of at most 50, or a feature that groups it"),
+    ],
+)
+def test_a_column_that_holds_no_groups_is_one_line(name: str, says: str, run_main: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=rf"^params.yaml: evaluate.fairness {says}[^\n]*$"):
+        run_main({"evaluate.fairness": [name]})
 
 
 def test_a_calibrated_choice_is_evaluated_calibrated(
@@ -244,7 +272,9 @@ def test_a_calibrated_choice_is_evaluated_calibrated(
     assert plain["log_loss"] < calibrated["log_loss"]
 
 
-@pytest.mark.parametrize(("knob", "value"), [("resamples", 10), ("seed", -1), ("slices", "contract")])
+@pytest.mark.parametrize(
+    ("knob", "value"), [("resamples", 10), ("seed", -1), ("slices", "contract"), ("fairness", "gender")]
+)
 def test_a_knob_out_of_range_is_named(knob: str, value: Any, run_main: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=rf"^params.yaml: evaluate.{knob} is "):
         run_main({f"evaluate.{knob}": value})
