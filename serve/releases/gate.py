@@ -28,6 +28,7 @@ from churn.scores import LOSSES, ResampledScores, Weights, enough_to_score, resa
 from churn.script import InputError, as_json, rounded
 from serve.log.database import connect, first_line
 from serve.log.outcomes import Labelled, labelled
+from serve.releases import gaps
 from serve.releases.ledger import addition, learned_until, time_of
 from serve.releases.replay import as_dict, replayed
 from serve.releases.store import Store
@@ -62,7 +63,8 @@ class Side:
     def __init__(self, scorer: Scorer, table: Table, profit: Profit):
         p = scorer.score(table.columns)
         threshold = scorer.release.card["threshold"]["value"]
-        self.earned = profit.of(table.churned, p >= threshold, profit.worth(table.columns, len(p)))
+        self.flagged = p >= threshold
+        self.earned = profit.of(table.churned, self.flagged, profit.worth(table.columns, len(p)))
         self.weighted, self.churned, self.p = ResampledScores(table.churned, p), table.churned, p
         self.weights = table.weights
 
@@ -85,9 +87,11 @@ def judge(
     tables: Mapping[str, Table],
     profit: Profit,
     slices: Sequence[str],
+    fairness: Sequence[str] = (),
     *,
     margins: Margins,
     slice_margin: Positive,
+    fairness_margin: Positive | None = None,
     min_outcomes: Annotated[int, Field(ge=30)],
     resamples: Annotated[int, Field(ge=100)],
     seed: Annotated[int, Field(ge=0)],
@@ -97,12 +101,15 @@ def judge(
     A measure passes where the one-sided 95 % bound of its paired difference, by bootstrap, is no worse than its margin:
     non-inferiority, and as all must pass no correction for their number is called for (Berger 1982,
     "Multiparameter Hypothesis Testing and Acceptance Sampling"). A slice fails where its ROC AUC is lower by more than
-    slice_margin and the difference is significant at 5 % over all slices (Bonferroni).
+    slice_margin and the difference is significant at 5 % over all slices (Bonferroni). With a fairness_margin it fails,
+    too, where groups of a column of `fairness` are further apart.
     """
     found: list[dict[str, Any]] = []
     scored: list[dict[str, Any]] = []
     worse: list[dict[str, Any]] = []
     looked_at, reasons = {}, []
+    by_group: list[dict[str, Any]] = []
+    unknown: list[str] = []
     for name, table in tables.items():
         n, churners = len(table.churned), int(table.churned.sum())
         looked_at[name] = n
@@ -116,12 +123,19 @@ def judge(
         groups = {slice: inside for slice, inside in groups.items() if enough_to_score(table.churned[inside])}
         scored += [{"data": name, **row} for row in slice_scores(*sides, groups)]
         worse += [{"data": name, **row} for row in worse_slices(*sides, groups, slice_margin, resamples, seed)]
+        if fairness_margin is not None:
+            there = {**table.columns, **add_features(table.columns, candidate.features)}
+            parts = {column: [*levels(there, [column]).values()] for column in fairness if column in there}
+            rows = gaps.apart(decisions(*sides), parts, fairness_margin, resamples, seed)
+            by_group += [{"data": name, **row} for row in rows]
+            unknown = [column for column in fairness if column not in there]
     reasons += [in_words(row) for row in found if not row["passed"]]
     reasons += [
         f"{row['data']}: {row['slice']} (n = {row['n']}) ranks clearly worse, ROC AUC {row['difference']:+.4f}, "
         f"at best {row['high']:+.4f}"
         for row in worse
     ]
+    reasons += [gaps.in_words(row) for row in by_group if not row["passed"]]
     return {
         "passed": not reasons,
         "champion": champion.release.version,
@@ -131,7 +145,12 @@ def judge(
         "measures": rounded(found, 6),
         "slices": rounded(scored, 6),
         "slices_worse": rounded(worse, 6),
+        **({"fairness": rounded(by_group, 6), "fairness_unknown": unknown} if fairness_margin is not None else {}),
     }
+
+
+def decisions(champion: Side, candidate: Side) -> gaps.Decisions:
+    return gaps.Decisions(champion.churned, champion.weights, champion.flagged, candidate.flagged)
 
 
 def differences(champion: Side, candidate: Side, margins: Margins, b: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -229,9 +248,11 @@ def check(store: Store, version: str, log_url: str, against: str = "") -> dict[s
         for name, of in tables.items()
         if of.uncovered <= MAX_UNCOVERED
     }
-    slices, profit = read_section("evaluate")["slices"], read_knobs("profit", Profit)
+    looked_at, profit = read_section("evaluate"), read_knobs("profit", Profit)
+    names = {header: column.name for column in candidate.release.schema.columns for header in column.headers}
+    fairness = [names.get(name, name) for name in looked_at.get("fairness", ())]
     before = Scorer.open(store.bundle(champion))
-    found = judge(before, candidate, ready, profit, slices, **knobs)
+    found = judge(before, candidate, ready, profit, looked_at["slices"], fairness, **knobs)
     left_out = {
         name: f"offers went to {of.uncovered:.0%} of these customers, and nobody like them was held back"
         for name, of in tables.items()

@@ -41,6 +41,7 @@ KNOBS = [
     ("evaluate.fairness_outcomes", 5, ["evaluate"]),
     ("deploy.golden", 120, ["deploy"]),
     ("gate.slice_margin", 0.1, []),
+    ("gate.fairness_margin", 0.1, []),
     ("review.metrics.roc_auc.absolute", 0.02, []),
     ("ab.alpha", 0.01, []),
     ("campaigns.effect", 10, []),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
-from churn.calibration import logit, sigmoid
+from churn.calibration import logit, sigmoid, stretch
 from churn.params import read_knobs, read_params
 from churn.profit import Profit
 from churn.release import open_release
@@ -60,7 +60,7 @@ def noisy(p: np.ndarray, deviation: float, seed: int = 9) -> np.ndarray:
 
 def judged(champion: np.ndarray, candidate: np.ndarray, table: Table, **knobs: Any) -> dict[str, Any]:
     sides = (cast(Scorer, Fixed(champion)), cast(Scorer, Fixed(candidate)))
-    return judge(*sides, {"test": table}, PROFIT, ["home", "not there"], **KNOBS | knobs)
+    return judge(*sides, {"test": table}, PROFIT, ["home", "not there"], ["home", "age"], **KNOBS | knobs)
 
 
 @given(st.integers(0, 1000))
@@ -132,6 +132,33 @@ def test_a_slice_that_is_ranked_clearly_worse_is_named() -> None:
     assert in_town["candidate"] - in_town["champion"] == pytest.approx(found["slices_worse"][0]["difference"], abs=2e-6)
     assert found["reasons"][0].startswith(f"test: home = town (n = {town.sum()}) ranks clearly worse, ROC AUC -0.")
     assert judged(p, mixed, table, margins=loose, slice_margin=0.5, resamples=100)["passed"]
+
+
+def test_groups_that_come_further_apart_are_refused_where_a_margin_is_set() -> None:
+    p, table = world(5, 2_500)
+    shifted = np.where(table.columns["home"] == "town", stretch(p, 1, 1), p)  # more offers to one home than before
+    loose: dict[str, Any] = {"margins": dict.fromkeys(KNOBS["margins"], 1e9), "slice_margin": 1, "resamples": 200}
+    found = judged(p, shifted, table, **loose, fairness_margin=0.05)
+    assert not found["passed"]
+    assert found["fairness_unknown"] == ["age"]
+    selected, recall = found["fairness"]
+    assert (selected["measure"], recall["measure"]) == ("selection_rate", "recall")
+    assert selected["low"] <= selected["difference"] <= selected["high"]
+    assert found["reasons"][0].startswith(
+        f"test: selection_rate differs by {selected['candidate']:.4f} between groups of home, by the champion "
+    )
+    assert judged(p, shifted, table, **loose, fairness_margin=0.5)["passed"]
+    unasked = judged(p, shifted, table, **loose)
+    assert unasked["passed"]
+    assert "fairness" not in unasked
+
+
+def test_the_largest_differences_are_those_of_the_groups() -> None:
+    p, table = world(6, 800)
+    found = judged(p, noisy(p, 0.5), table, fairness_margin=1, resamples=100)
+    for row, among in zip(found["fairness"], (np.ones(800), table.churned), strict=True):
+        rates = [np.average(p[of] >= 0.33, weights=among[of]) for of in levels(table.columns, ["home"]).values()]
+        assert row["champion"] == pytest.approx(np.ptp(rates), abs=1e-6)
 
 
 def test_too_few_held_out_customers_are_a_refusal() -> None:
