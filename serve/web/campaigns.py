@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
+from pydantic import Field
 from sqlalchemy import Connection, select, text
 
 from serve.http.middleware import Refused
@@ -31,7 +32,8 @@ MEASURES = {  # key of the report -> name, format, how long its interval holds
 }
 TONES = {"profitable": "good", "unprofitable": "bad", "invalid": "warn"}
 
-Name = Annotated[str, Path(pattern=CAMPAIGN, max_length=64)]
+CampaignName = Annotated[str, Field(pattern=CAMPAIGN, max_length=64)]
+Name = Annotated[CampaignName, Path()]
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class Listed:
 
 @dataclass(frozen=True)
 class Campaigns:
-    """The newest campaigns; `older` is where the next page goes on."""
+    """The newest campaigns; the next page goes on `after` one."""
 
     campaigns: list[Listed]
-    older: datetime | None
+    after: str | None
 
 
 @dataclass(frozen=True)
@@ -179,21 +181,24 @@ class Campaign:
 
 def list_campaigns(
     console: TheConsole,
-    before: Annotated[datetime | None, Query(description="campaigns that came in earlier")] = None,
+    after: Annotated[CampaignName | None, Query(description="a campaign; earlier ones are listed")] = None,
 ) -> Campaigns:
     """The campaigns of the log, the newest first, with the contacts of each as far as they are quickly counted."""
     c = campaigns.c
-    query = select(c.name, c.received_at, c.expected).order_by(c.received_at.desc()).limit(LISTED + 1)
-    if before:
-        query = query.where(c.received_at < (before if before.tzinfo else before.replace(tzinfo=UTC)))
+    query = select(c.name, c.received_at, c.expected).order_by(c.received_at.desc(), c.name.desc()).limit(LISTED + 1)
     with console.engine.connect() as connection:
+        if after:
+            at = connection.scalar(select(c.received_at).where(c.name == after))
+            if at is None:
+                raise Refused(404, "campaign", "the log has no campaign of that name")
+            query = query.where((c.received_at < at) | ((c.received_at == at) & (c.name < after)))
         rows = connection.execute(query).all()
         stop_at_limits(connection)
         made = [
             Listed(row.name, row.received_at, counted(connection, row.name), (row.expected or {}).get("profit"))
             for row in rows[:LISTED]
         ]
-    return Campaigns(made, made[-1].since if len(rows) > LISTED else None)
+    return Campaigns(made, made[-1].name if len(rows) > LISTED else None)
 
 
 def stop_at_limits(connection: Connection) -> None:

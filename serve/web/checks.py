@@ -1,16 +1,16 @@
 """The checks of production that the log keeps: those of a range of days, thinned so that a page stays small."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 from sqlalchemy import select
 
 from churn.reasons import LEVELS
-from serve.http.middleware import Refused
 from serve.log.tables import CLOCK_SKEW, checks
 from serve.releases.ledger import Act, retrainings, time_of
 from serve.web.charts import Event
@@ -20,10 +20,16 @@ DAYS = 90  # that a page shows by default
 MAX_READ = 20_000  # checks whose verdict is read: more than two years of one an hour
 MAX_SHOWN = 120
 
-FIRST, LAST = date(2000, 1, 1), date(2100, 1, 1)
+FIRST, LAST = date(2000, 1, 1), date(2100, 1, 1)  # what lies beyond is brought here
 
-# a form sends "" for a day that was cleared
-Day = Annotated[Annotated[date, Field(ge=FIRST, le=LAST)] | None, BeforeValidator(lambda text: text or None)]
+
+def _day(text: object) -> object:
+    if isinstance(text, str) and not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):  # pydantic takes numbers as well
+        raise ValueError("expected a day such as 2026-01-31")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_day)] | None
 From = Annotated[Day, Query(alias="from", description=f"the first day in UTC; by default {DAYS} days before the last")]
 To = Annotated[Day, Query(alias="to", description="the last day in UTC; by default today")]
 
@@ -83,11 +89,10 @@ def last_found(console: Console, at: datetime) -> dict[str, Any]:
 
 
 def bounds(first: date | None, last: date | None) -> tuple[datetime, datetime]:
-    """From the first moment of a day to the last one of another."""
+    """From the first moment of a day to the last one of another, whichever of the two is the earlier."""
     last = last or datetime.now(UTC).date()
-    first = first or last - timedelta(days=DAYS)
-    if first > last:
-        raise Refused(422, "range", f"from {first} lies after to {last}; choose an earlier day")
+    last = min(max(last, FIRST), LAST)
+    first, last = sorted((min(max(first or last - timedelta(days=DAYS), FIRST), LAST), last))
     return datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC)
 
 

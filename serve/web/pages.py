@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -61,6 +62,8 @@ class PageRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            # forms send "" for what was left empty; here, as for programs, it is left out
+            request.scope["query_string"] = urlencode(parse_qsl(request.url.query)).encode()
             try:
                 return await handler(request)
             except SignIn:

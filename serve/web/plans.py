@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from churn.scored import MANIFEST
 from churn.script import InputError
 from serve.http.middleware import Refused
-from serve.log.tables import CAMPAIGN
-from serve.web.campaigns import Name
+from serve.web.campaigns import CampaignName, Name
 from serve.web.charts import Chart, Series, by_number
 from serve.web.console import Actor, Console, Form, Reader, TheConsole, is_there
 from serve.web.pages import PageRoute, root_of
@@ -33,9 +32,7 @@ FOLDER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 UNSET = "CHURN_SCORES is not set: it names the folder in which scored files lie, each run in a folder of its own."
 MISSING = "This image has no campaigns/ or lacks its packages; where they are, python -m campaigns plan makes plans."
 
-none_if_empty = BeforeValidator(lambda text: text or None)  # as forms send what was left empty
 Folder = Annotated[str, Field(pattern=FOLDER)]
-Campaign = Annotated[str, Field(pattern=CAMPAIGN, max_length=64)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 State = Literal["known", "running", "failed", "none"]
 
@@ -121,9 +118,9 @@ class Plan:
 
 def plans(
     console: TheConsole,
-    scores: Annotated[Folder | None, none_if_empty, Query(description="a folder of scored files")] = None,
-    campaign: Annotated[Campaign | None, none_if_empty, Query(description="who is held back hangs on its name")] = None,
-    control: Annotated[Share | None, none_if_empty, Query(description="held back, else campaigns.control")] = None,
+    scores: Annotated[Folder | None, Query(description="a folder of scored files")] = None,
+    campaign: Annotated[CampaignName | None, Query(description="who is held back hangs on its name")] = None,
+    control: Annotated[Share | None, Query(description="held back, else campaigns.control")] = None,
 ) -> Plans:
     """What can be planned with; with `scores` and `campaign` what each budget would bring."""
     if console.scores is None or not (is_there("campaigns") and is_there("pyarrow")):
@@ -163,16 +160,16 @@ class Wanted:
     """What the form asks for."""
 
     scores: Folder
-    campaign: Campaign
+    campaign: CampaignName
     budget: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)]
-    control: Annotated[Share | None, none_if_empty] = None
+    control: Share | None = None
 
 
 @pages.post("/plans")
 def make_plan(request: Request, console: TheConsole, fields: Form, visitor: Actor) -> Response:
     """Have the command make it; the page of the plan waits for what takes longer."""
     try:
-        wanted = TypeAdapter(Wanted).validate_python({key: fields[key] for key in fields if key != "form"})
+        wanted = TypeAdapter(Wanted).validate_python({key: text for key, text in fields.items() if text})
     except ValidationError as error:
         raise Refused(422, "form", "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())) from None
     scores, out = scores_in(console, wanted.scores), plan_in(console, wanted.campaign)

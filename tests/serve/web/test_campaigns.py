@@ -61,8 +61,9 @@ def test_the_newest_come_first_and_the_others_behind_a_link(browser: Any) -> Non
     first = browser.get("/console/campaigns.json").json()
     assert [one["name"] for one in first["campaigns"]][:2] == ["spring.json", f"small-{LISTED}"]
     assert len(first["campaigns"]) == LISTED
-    second = browser.get("/console/campaigns.json", params={"before": first["older"]}).json()
-    assert [one["name"] for one in second["campaigns"]] == ["small-1", "small-0"] and second["older"] is None
+    second = browser.get("/console/campaigns.json", params={"after": first["after"]}).json()
+    assert [one["name"] for one in second["campaigns"]] == ["small-1", "small-0"] and second["after"] is None
+    assert browser.get("/console/campaigns.json?after=nobody").status_code == 404
     assert "Older campaigns" in browser.get("/console/campaigns").text
 
 
