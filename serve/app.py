@@ -57,6 +57,7 @@ def rules_of(settings: Settings) -> Rules:
         RateLimit(settings.rate_limit, metrics.FOLDER) if settings.rate_limit else None,
         settings.max_body,
         settings.cors_origins,
+        settings.max_upload,
     )
 
 

@@ -81,7 +81,12 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = ()  # any one is enough; none: open to all
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()  # whose pages may call; none
     scores: Path | None = None  # folder of scored files and plans, which the console plans campaigns with
+    files: Path | None = (
+        None  # folder of files that visitors of the console have scored; by default in that of the releases
+    )
+    files_hours: PositiveInt = 24  # that they are kept
     max_body: PositiveInt = 16 * MIB  # bytes of a request
+    max_upload: PositiveInt = 1024 * MIB  # bytes of a file that is sent to be scored
     rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = None  # of each key, or address without keys
 
     @model_validator(mode="before")
@@ -98,6 +103,10 @@ class Settings(BaseSettings):
     @property
     def log(self) -> str:
         return self.log_url or sqlite_url(Path(self.releases, "log.db"))
+
+    @property
+    def files_path(self) -> Path:
+        return self.files or (self.spool_path.parent if "://" in self.releases else Path(self.releases)) / "files"
 
     @property
     def spool_path(self) -> Path:

@@ -28,6 +28,7 @@ log = logging.getLogger("serve")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 ADMIN = "/admin/"
 CONSOLE = "/console/"  # its pages ask for a sign-in themselves
+UPLOAD = ("POST", "/console/files.json")  # the one request that may be larger than others
 OPEN_PATHS = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # need no API key
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -59,6 +60,7 @@ class Rules:
     rate: RateLimit | None
     max_body: int
     cors_origins: Sequence[str] = ()
+    max_upload: int = 0
 
 
 class RequestMiddleware:
@@ -162,8 +164,9 @@ class RequestMiddleware:
     def admit(self, scope: Scope, path: str, headers: dict[bytes, bytes], rules: Rules) -> None:
         """Refuse a client without a key, above its rate, or with too large a body."""
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > rules.max_body:
-            raise too_large(rules.max_body)
+        most = rules.max_upload if (scope["method"], path) == UPLOAD else rules.max_body
+        if not length.isdigit() or int(length) > most:
+            raise too_large(most)
         if not needs_key(path):
             if rules.rate and path.startswith(CONSOLE) and (wait := rules.rate.wait(address_of(scope))):
                 raise Refused(429, "rate_limit", "too many requests", wait)

@@ -36,6 +36,8 @@ BEYOND = {
         "once no commit needs them: dvc gc --workspace --cloud, which removes all versions but the present one",
     "bundles, whose golden, held-out and reference customers stand there without ids, and MLflow's copies of them":
         "promote a release that was trained without the customer, then remove the older folders of the store",
+    "files that visitors of the console had scored, in CHURN_FILES":
+        "they go after CHURN_FILES_HOURS: wait, or remove the folder of each that holds the customer",
     "scored files and lists of customers elsewhere": "name their folders: --scores FOLDER; remove rows of CSV by hand",
     "backups, snapshots of disks, logs of proxies in front of the service":
         "let them expire; after a restore run the same command again",

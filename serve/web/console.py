@@ -13,6 +13,7 @@ from sqlalchemy import Engine, event
 from serve.http.middleware import Refused
 from serve.log.database import connect, wait_impatiently
 from serve.predict.service import Service
+from serve.web.kept_files import KeptFiles
 from serve.web.processes import Processes
 from serve.web.sessions import Sessions, Visitor, is_from
 
@@ -31,6 +32,7 @@ class Console:
     engine: Engine  # of the log's database; not the service's, whose connections no page may use up
     processes: Processes
     scores: Path | None  # folder of scored files
+    files: KeptFiles
 
     @property
     def can_act(self) -> bool:
@@ -43,6 +45,7 @@ class Console:
         return bool(self.sessions.keys or self.sessions.admin)
 
     def close(self) -> None:
+        self.files.close()
         self.processes.close()
         self.engine.dispose()
 
@@ -80,8 +83,7 @@ Reader = Annotated[Visitor, Depends(reader_of)]
 
 async def read_fields(request: Request) -> Mapping[str, str]:
     """The fields of a form; a Refused for one that another site sent, or that is no form."""
-    if request.headers.get("sec-fetch-site", "none") not in OWN_SITE:
-        raise Refused(403, "foreign_form", "the form was sent from another site")
+    refuse_foreign(request)
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise Refused(415, "content_type", "the form's Content-Type is not application/x-www-form-urlencoded")
     body = b""
@@ -90,6 +92,11 @@ async def read_fields(request: Request) -> Mapping[str, str]:
         if len(body) > MAX_FORM:
             raise Refused(413, "too_large", f"the form has more than {MAX_FORM} bytes")
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def refuse_foreign(request: Request) -> None:
+    if request.headers.get("sec-fetch-site", "none") not in OWN_SITE:
+        raise Refused(403, "foreign_form", "the form was sent from another site")
 
 
 async def form_of(request: Request) -> Mapping[str, str]:

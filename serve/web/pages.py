@@ -34,6 +34,7 @@ POLICY = (
 MENU = [
     ("/", "Overview"),
     ("/console/customers", "Customers"),
+    ("/console/files", "Files"),
     ("/console/production", "Production"),
     ("/console/campaigns", "Campaigns"),
     ("/console/releases", "Releases"),

@@ -11,10 +11,11 @@ from serve.http.application import Application
 from serve.http.middleware import Rules
 from serve.predict.service import Service
 from serve.settings import Settings
-from serve.web import acts, compare, customers, plans, releases, runbook, sign_in
+from serve.web import acts, compare, customers, files, plans, releases, runbook, sign_in
 from serve.web.campaigns import list_campaigns, one_campaign
 from serve.web.console import Console, reading_engine
 from serve.web.inputs import input_page
+from serve.web.kept_files import KeptFiles
 from serve.web.overview import overview
 from serve.web.pages import add_page
 from serve.web.processes import Processes
@@ -34,6 +35,7 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
         reading_engine(settings.log),
         Processes(places),
         settings.scores,
+        KeptFiles(settings.files_path, settings.max_upload, settings.files_hours, places),
     )
     app.state.console = console
     router = APIRouter()
@@ -50,9 +52,14 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     add_page(router, "/console/releases/{version}", "release.html", releases.one_release, "A release, and acts on it")
     add_page(router, "/console/compare", "compare.html", compare.compare, "Two releases side by side")
     add_page(router, "/console/acts/{act}", "look.html", acts.look, "What an act on releases would change")
+    add_page(router, "/console/files", "files.html", files.list_files, "Files that are scored")
+    file = "/console/files/{id}/file.json"
+    add_page(router, "/console/files/{id}", "file.html", files.one_file, "How it goes with a file", twin=file)
     others = (
         customers.pages,
         customers.twins,
+        files.pages,
+        files.twins,
         plans.pages,
         releases.pages,
         compare.pages,
