@@ -245,6 +245,9 @@ def test_a_sign_in_leads_back_to_the_act_with_its_release(
         page = browser.get(address).text
         assert "Sign in</a> with an admin key to act." in page
         assert "Ask the gate" not in page
+        compared = browser.get("/console/compare").text
+        assert f"python -m serve.releases gate {other} --against {store.state()['champion']}" in compared
+        assert "Ask the gate" not in compared
         (target,) = set(re.findall(r'href="(/console/sign-in[^"]*)"', page))
         asked = browser.get(target).text
         answer = post(browser, "/console/sign-in", of=asked, key=ANNA, to=hidden(asked, "to"))
