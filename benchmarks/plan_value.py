@@ -14,6 +14,7 @@ from scipy.stats import t as student
 
 from campaigns.plan.choice import Limit, choose
 from churn.campaigns import Offer
+from churn.measured import settled
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
@@ -50,8 +51,8 @@ def main() -> None:
     parser.add_argument("--release", type=Path, default=ROOT / "models/release")
     parser.add_argument("--seeds", type=int, default=50)
     given = parser.parse_args()
-    scorer, profit = Scorer.open(given.release), read_knobs("profit", Profit, ROOT / "params.yaml")
-    offer = Offer(cost=profit.offer_cost, success=profit.offer_success)
+    scorer, profit = Scorer.open(given.release), settled(read_knobs("profit", Profit, ROOT / "params.yaml"))[0]
+    offer = Offer(cost=profit.offer_cost, success=float(profit.offer_success))
     profits = np.array([earned(scorer, 5_000 + seed, offer) for seed in range(given.seeds)])
     rows = [("offers go to", "profit a month", "plan earns more by")]
     for way, column in zip(WAYS, profits.T, strict=True):

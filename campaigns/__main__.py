@@ -4,7 +4,7 @@
 most expected profit that a budget allows, with a control group that is held back by chance. `curve` says what every
 budget would bring. `contacted` tells the log
 who of a list was made an offer and who was held back. `result` compares the two by their outcomes; it may be asked for
-every day. `list` names the campaigns of the log.
+every day; `measured` keeps what it showed in a file that the pipeline reads. `list` names the campaigns of the log.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -28,15 +28,17 @@ from campaigns.plan.report import content_of, list_of
 from campaigns.plan.run import Request, candidates, plan
 from campaigns.plan.tables import read_ids
 from campaigns.result.experiment import read_experiment, read_list
+from campaigns.result.measured import effects_of
 from campaigns.result.page import as_html, as_text
 from campaigns.result.report import report
 from churn.campaigns import Campaigns
+from churn.measured import settled, shrunk
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.report_text import day_and_hour
 from churn.schema import ID
 from churn.scored import MANIFEST
-from churn.script import InputError, as_json, run, write_text
+from churn.script import InputError, as_json, run, write_json, write_text
 from churn.text import columns
 from serve.log.database import opened
 from serve.log.tables import CAMPAIGN, CLOCK_SKEW
@@ -54,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     add_curve(commands.add_parser("curve", help=(words := "what each budget would bring, as JSON"), description=words))
     add_contacted(
         commands.add_parser("contacted", help=(words := "tell the log who was made an offer"), description=words)
+    )
+    add_measured(
+        commands.add_parser("measured", help=(words := "what campaigns measured, for training"), description=words)
     )
     add_result(commands.add_parser("result", help=(words := "what a campaign brought"), description=words))
     commands.add_parser("list", help=(words := "the campaigns of the log"), description=words)
@@ -76,6 +81,11 @@ def add_result(made: argparse.ArgumentParser) -> None:
 def add_curve(made: argparse.ArgumentParser) -> None:
     made.add_argument("scores", metavar="SCORES", type=Path, help="folder of python -m serve.score")
     add_customers(made)
+
+
+def add_measured(made: argparse.ArgumentParser) -> None:
+    made.add_argument("names", metavar="NAME", type=campaign, nargs="*", help="of a campaign with this offer; all")
+    made.add_argument("--out", metavar="FILE", type=Path, help="where to write it; profit.measured")
 
 
 def add_plan(made: argparse.ArgumentParser) -> None:
@@ -165,6 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             show_curve(given)
         case "contacted":
             tell(given)
+        case "measured":
+            measure(given)
         case "result":
             show(given)
         case "list":
@@ -197,6 +209,29 @@ def show(given: argparse.Namespace) -> None:
     sys.stdout.write(as_json(made.as_dict()) if given.json else as_text(made))
 
 
+def measure(given: argparse.Namespace) -> None:
+    """Write what the campaigns measured, and tell of each; the shrunk value is that of params.yaml as it is now."""
+    knobs, profit = read_knobs("campaigns", Campaigns), read_knobs("profit", Profit)
+    if not (out := given.out or (Path(profit.measured) if profit.measured else None)):
+        raise InputError("params.yaml: profit.measured names no file; add it, or name one with --out")
+    with opened(read_settings().log) as engine, engine.connect() as connection:
+        names = sorted(set(given.names) or {one.name for one in read_list(connection)})
+        experiments = (read_experiment(connection, name, timedelta(days=knobs.lasts)) for name in names)
+        made = [report(one, replace(profit, customer_value=1), knobs, datetime.now(UTC)) for one in experiments]
+    effects, left_out = effects_of(made)
+    write_json(out, {"campaigns": [asdict(one) for one in effects], "left_out": left_out})
+    for one in effects:
+        interval = f"{one.offer_success_low:.3f} to {one.offer_success_high:.3f}"
+        log.info("%s: %.3f of the leavers kept (%s)", one.campaign, one.offer_success, interval)
+    for name, why in left_out.items():
+        log.warning("left out: %s, %s", name, why)
+    log.info("wrote %s from %d campaigns", out, len(effects))
+    if profit.offer_prior and profit.offer_prior_deviation:
+        stated = f"{profit.offer_prior:g} ± {profit.offer_prior_deviation:g}"
+        value, low, high = shrunk(effects, profit.offer_prior, profit.offer_prior_deviation)
+        log.info("with %s expected beforehand, an offer keeps %.3f (%.3f to %.3f)", stated, value, low, high)
+
+
 def show_all() -> None:
     with opened(read_settings().log) as engine, engine.connect() as connection:
         found = read_list(connection)
@@ -224,14 +259,16 @@ def request_of(given: argparse.Namespace, limit: Limit, knobs: Campaigns) -> Req
 
 
 def show_curve(given: argparse.Namespace) -> None:
-    profit, knobs = read_knobs("profit", Profit), read_knobs("campaigns", Campaigns)
+    profit, _ = settled(read_knobs("profit", Profit))
+    knobs = read_knobs("campaigns", Campaigns)
     request = request_of(given, Limit(), knobs)
     sys.stdout.write(as_json(curve(request, candidates(request, profit, knobs)).as_dict()))
 
 
 def write(given: argparse.Namespace) -> None:
     check_free(given.out)
-    profit, knobs = read_knobs("profit", Profit), read_knobs("campaigns", Campaigns)
+    profit, _ = settled(read_knobs("profit", Profit))
+    knobs = read_knobs("campaigns", Campaigns)
     request = request_of(given, Limit(given.budget, given.most), knobs)
     made = plan(request, profit, knobs)
     inputs = {"scores": given.scores / MANIFEST} | ({"table": given.table} if given.table else {})

@@ -34,7 +34,8 @@ class Offer:
 
         Its cost is paid whether it is taken or not, so all of it is contact cost; its mean success is `offer_success`.
         """
-        alpha, beta = CERTAINTY * profit.offer_success, CERTAINTY * (1 - profit.offer_success)
+        success = float(profit.offer_success)
+        alpha, beta = CERTAINTY * success, CERTAINTY * (1 - success)
         return cls(clv=worth, incentive_cost=0.0, contact_cost=profit.offer_cost, alpha=alpha, beta=beta)
 
     @property

@@ -233,6 +233,8 @@ def money(card: Card, found: Findings) -> Section:
         Table("Decisions and outcomes of held-out customers", ("outcome", "customers"), outcomes),
     ]
     lines = [f"Flagged as churn from {threshold['value']:g} on, {by}.", f"Profit assumes: {assumed}."]
+    if "measured" in threshold:
+        lines.append(measured(threshold["measured"], threshold["profit"]["offer_success"]))
     chart = charts.profit(by_threshold["threshold"].to_numpy(), by_threshold["profit"].to_numpy(), threshold["value"])
     return Section(
         "Threshold and money",
@@ -240,6 +242,20 @@ def money(card: Card, found: Findings) -> Section:
         tables=tables,
         chart=chart,
         caption="Profit per customer by threshold, on the folds.",
+    )
+
+
+def measured(evidence: Mapping[str, Any], success: float) -> str:
+    """What the success of offers rests on, where it is not stated."""
+    low, high = evidence["offer_success_low"], evidence["offer_success_high"]
+    prior = f"{evidence['prior']:g} ± {evidence['prior_deviation']:g}"
+    if not evidence["campaigns"]:
+        return f"The offer success is the one expected beforehand, {prior}, as no campaign has measured it yet."
+    names = ", ".join(evidence["campaigns"])
+    at_least = "" if success else " It is 0, as offers seem to drive away no fewer customers than they keep."
+    return (
+        f"The offer success was measured: 95 % interval {low:.3f} to {high:.3f}, {evidence['outcomes']:,} outcomes "
+        f"of {names}, shrunk towards {prior}.{at_least}"
     )
 
 

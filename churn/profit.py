@@ -1,7 +1,7 @@
 """What acting on a prediction earns: a retention offer to every flagged customer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,11 +11,22 @@ from pydantic_core import PydanticCustomError
 from churn.script import InputError
 
 MEAN_VALUE = "mean_customer_value"  # of the training customers, in a release's card
+MEASURED = "measured"  # by past campaigns: churn/measured.py
 
 
 def _above_zero(value: float | str) -> float | str:
     if not isinstance(value, str) and not value > 0:
         raise PydanticCustomError("greater_than", "Input should be greater than 0")
+    return value
+
+
+def _a_share(value: float | str) -> float | str:
+    if isinstance(value, str):
+        if value != MEASURED:
+            raise PydanticCustomError("share", "Input should be a number or 'measured'")
+    elif not 0 < value <= 1:
+        bound = "greater than 0" if not value > 0 else "less than or equal to 1"
+        raise PydanticCustomError("share", f"Input should be {bound}")
     return value
 
 
@@ -27,7 +38,11 @@ class Profit:
     # a whole number stays one: it is written into the release's card as params.yaml has it
     customer_value: Annotated[int | float | str, AfterValidator(_above_zero)]
     offer_cost: Annotated[int | float, Field(ge=0)]  # of one offer, taken or not
-    offer_success: Annotated[int | float, Field(gt=0, le=1)]  # share of leaving customers that the offer keeps
+    # share of leaving customers that the offer keeps; or measured, which churn/measured.py makes a number
+    offer_success: Annotated[int | float | str, AfterValidator(_a_share)]
+    measured: str = ""  # the file of what campaigns measured
+    offer_prior: Annotated[float | None, Field(gt=0, lt=1)] = None  # the success expected without it
+    offer_prior_deviation: Annotated[float | None, Field(gt=0, le=1)] = None  # its standard deviation
 
     def of(self, churned: np.ndarray, flagged: np.ndarray, worth: np.ndarray | None = None) -> np.ndarray:
         """(n,) expected money per customer, against doing nothing; churned (n,) and flagged (n,) in {0, 1}.
@@ -37,7 +52,7 @@ class Profit:
         P(churned = 1) = offer_cost / (offer_success * customer_value).
         """
         value: Any = self.customer_value if worth is None else worth
-        return flagged * (churned * self.offer_success * value - self.offer_cost)
+        return flagged * (churned * float(self.offer_success) * value - self.offer_cost)
 
     def worth(self, columns: Mapping[str, Any], n: int) -> np.ndarray:
         """(n,) what each customer is worth; `columns` hold (n,) numbers. A missing value is the mean of the others."""
@@ -56,14 +71,22 @@ class Profit:
     def in_card(self, worth: np.ndarray) -> dict[str, Any]:
         """As a release's card has it, with the customers' mean worth where it differs from customer to customer."""
         mean = {MEAN_VALUE: round(float(worth.mean()), 6)} if isinstance(self.customer_value, str) else {}
-        return asdict(self) | mean
+        stated = {name: getattr(self, name) for name in ("customer_value", "offer_cost", "offer_success")}
+        return stated | mean
+
+    def as_trained(self, card: Callable[[], Mapping[str, Any]]) -> "Profit":
+        """With the success that was measured when the release was trained, if it is not a number."""
+        if self.offer_success != MEASURED:
+            return self
+        return replace(self, offer_success=card()["threshold"]["profit"]["offer_success"])
 
     def on_average(self, card: Callable[[], Mapping[str, Any]]) -> "Profit":
         """With one value for all: for reports on the prediction log, which tells of no customer what they are worth."""
+        profit = self.as_trained(card)
         if not isinstance(self.customer_value, str):
-            return self
+            return profit
         try:
-            return replace(self, customer_value=card()["threshold"]["profit"][MEAN_VALUE])
+            return replace(profit, customer_value=card()["threshold"]["profit"][MEAN_VALUE])
         except KeyError:
             raise InputError(
                 f"params.yaml: profit.customer_value is {self.customer_value!r}, but the release has none; "

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from campaigns.result import report as result
 from campaigns.result.experiment import read_experiment
 from churn.campaigns import Campaigns
+from churn.measured import settled
 from churn.params import read_knobs
 from churn.profit import Profit
 from churn.scorer import Scorer
@@ -48,7 +49,7 @@ class Steps:
     def __init__(self, clone: Path, screen: Screen, stack: ExitStack):
         self.clone, self.screen, self.stack = clone, screen, stack
         self.beside = clone.parent / "aside"  # where other releases are trained
-        self.releases, self.profit = clone / "releases", read_knobs("profit", Profit)
+        self.releases, self.profit = clone / "releases", settled(read_knobs("profit", Profit))[0]
         self.months: list[Month] = []
         self.crowds: list[Crowd] = []
         self.told: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from churn import model_card, release
 from churn.customer_model import customer_model
 from churn.customers import records
 from churn.export import export
+from churn.measured import settled
 from churn.model import AddFeatures, assemble, dump_model, load_selected, members_of
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
@@ -139,6 +140,7 @@ def card(
             "value": found["select"]["threshold"],
             "chosen_by": found["select"]["threshold_by"],
             "profit": found["profit"],
+            **({"measured": found["measured"]} if found["measured"] else {}),
         },
         "calibration": {key: found["select"][f"calibration_{key}"] for key in ("slope", "intercept")},
         "cross_validation": dict(found["cross_validation"]),
@@ -253,13 +255,14 @@ def main(
     )
     frame, oof = read_inputs(inputs), pd.read_parquet(out_of_fold)
     known = oof["fold"] >= 0  # the others were fitted, not cross-validated
-    profit = read_knobs("profit", Profit)
+    profit, evidence = settled(read_knobs("profit", Profit))
     found = {
         "cross_validation": cross_validation(frame.loc[known, TARGET].to_numpy(), oof[known]),
         "select": choice,
         "evaluate": json.loads(evaluate_metrics.read_text()),
         "fairness": json.loads(fairness.read_text()),
         "profit": profit.in_card(profit.worth(splits["training"].select_dtypes("number"), len(frame))),
+        "measured": evidence,
     }
     facts = {
         "table": Path(data["path"]).name,

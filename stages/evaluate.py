@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from churn.fairness import by_group, distances, ratios
 from churn.intervals import Measure, bootstrap, with_intervals
 from churn.maximum_profit import MAXIMA, Offer, maximum_profits
+from churn.measured import settled
 from churn.model import assemble, load_model, load_selected
 from churn.params import closest, read_knobs, read_params, read_section
 from churn.profit import Profit
@@ -226,7 +227,8 @@ def main(
     plots: Path = Path("metrics/plots/evaluate"),
     fairness: Path = Path("metrics/fairness.json"),
 ) -> None:
-    knobs, profit = read_params("evaluate", evaluate), read_knobs("profit", Profit)
+    knobs = read_params("evaluate", evaluate)
+    profit, _ = settled(read_knobs("profit", Profit))
     customers = pd.read_parquet(test)
     churned = customers.pop(TARGET).to_numpy("int64")
     base_rate = float(pd.read_parquet(train, columns=[TARGET])[TARGET].astype("float64").mean())

@@ -17,6 +17,7 @@ import pandas as pd
 from pydantic import Field
 
 from churn.calibration import EDGE, fit_calibration, stretch
+from churn.measured import settled
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.schema import TARGET
@@ -201,7 +202,7 @@ def main(
     names = list(read_section("train.models"))
     if stray := sorted(folder.name for folder in candidates.iterdir() if folder.is_dir() and folder.name not in names):
         raise InputError(f"{candidates} holds {stray}, which train.models does not name; remove those folders")
-    profit = read_knobs("profit", Profit)
+    profit, _ = settled(read_knobs("profit", Profit))
     frame = pd.read_parquet(inputs, columns=None if isinstance(profit.customer_value, str) else [TARGET])
     churned, worth = frame[TARGET].to_numpy(), profit.worth(frame.select_dtypes("number"), len(frame))
     out_of_fold = {name: pd.read_parquet(candidates / name / "oof.parquet") for name in names}

@@ -89,7 +89,7 @@ def candidates(request: Request, profit: Profit, knobs: Campaigns) -> Candidates
     return Candidates(
         pieces=pieces,
         value_from=value_from,
-        offers=knobs.offers or {"offer": Offer(cost=profit.offer_cost, success=profit.offer_success)},
+        offers=knobs.offers or {"offer": Offer(cost=profit.offer_cost, success=float(profit.offer_success))},
         scores=scores,
         left_out=scores.left_out | sieve.left_out,
         ids=customers[ID],

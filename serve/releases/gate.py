@@ -248,7 +248,8 @@ def check(store: Store, version: str, log_url: str, against: str = "") -> dict[s
         for name, of in tables.items()
         if of.uncovered <= MAX_UNCOVERED
     }
-    looked_at, profit = read_section("evaluate"), read_knobs("profit", Profit)
+    looked_at = read_section("evaluate")
+    profit = read_knobs("profit", Profit).as_trained(lambda: candidate.release.card)
     names = {header: column.name for column in candidate.release.schema.columns for header in column.headers}
     fairness = [names.get(name, name) for name in looked_at.get("fairness", ())]
     before = Scorer.open(store.bundle(champion))

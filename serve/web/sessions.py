@@ -75,7 +75,7 @@ class Sessions:
 
     def owner(self, mark: str) -> str:
         """The name under which a session or a key keeps what is its own; it tells nothing of the mark."""
-        return self.serializer.make_signer("owner").get_signature(mark).decode() if mark else ""
+        return self.signer("owner").make_signer().get_signature(mark).decode() if mark else ""
 
     def begin(self, visitor: Visitor) -> tuple[Visitor, str]:
         """A new session of this visitor, and its cookie; none of an earlier one is kept."""

@@ -77,6 +77,32 @@ def test_the_scores_have_their_intervals(release: Release, found: Findings) -> N
     assert all(expected in text for text in pages(release.card, release.schema, found).values())
 
 
+@pytest.mark.parametrize(
+    ("success", "campaigns", "says"),
+    [
+        (
+            0.2,
+            ["spring", "autumn"],
+            "95 % interval 0.100 to 0.300, 1,200 outcomes of spring, autumn, shrunk towards 0.3",
+        ),
+        (0, ["spring"], "It is 0, as offers seem to drive away no fewer customers than they keep"),
+        (0.3, [], "the one expected beforehand, 0.3 ± 0.1, as no campaign has measured it yet"),
+    ],
+)
+def test_a_measured_success_says_what_it_rests_on(
+    release: Release, found: Findings, success: float, campaigns: list[str], says: str
+) -> None:
+    evidence = {
+        "offer_success_low": 0.1, "offer_success_high": 0.3, "outcomes": 1_200, "campaigns": campaigns,
+        "prior": 0.3, "prior_deviation": 0.1,
+    }  # fmt: skip
+    stated = release.card["threshold"]
+    threshold = stated | {"profit": stated["profit"] | {"offer_success": success}, "measured": evidence}
+    made = pages(release.card | {"threshold": threshold}, release.schema, found)
+    assert all(says in text for text in made.values())
+    assert not any("expected beforehand" in page for page in pages(release.card, release.schema, found).values())
+
+
 def test_a_page_has_no_script_and_no_style_but_its_own(release: Release) -> None:
     page = str(release.page)
     assert not re.findall(r"<script| style=| on\w+=|javascript:|<link|@import|url\((?!#)", page)

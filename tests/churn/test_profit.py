@@ -1,5 +1,6 @@
 """Profit: what offers to the flagged customers earn, against doing nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,12 @@ def test_flags_may_be_booleans() -> None:
     [
         ("offer_success", 1.3, "input should be less than or equal to 1"),
         ("offer_success", 0, "input should be greater than 0"),
+        ("offer_success", "guessed", "input should be a number or 'measured'"),
         ("offer_cost", -1, "input should be greater than or equal to 0"),
         ("customer_value", 0, "input should be greater than 0"),
     ],
 )
-def test_a_profit_that_cannot_be_is_refused(tmp_path: Path, knob: str, value: float, reason: str) -> None:
+def test_a_profit_that_cannot_be_is_refused(tmp_path: Path, knob: str, value: float | str, reason: str) -> None:
     section = {"customer_value": 400, "offer_cost": 40, "offer_success": 0.3} | {knob: value}
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump({"profit": section}))
@@ -84,3 +86,10 @@ def test_reports_on_the_log_take_the_training_customers_mean_from_the_card() -> 
     assert PROFIT.on_average(lambda: card) is PROFIT
     with pytest.raises(InputError, match="but the release has none; run dvc repro"):
         BY_COLUMN.on_average(lambda: {"threshold": {"profit": PROFIT.in_card(np.ones(1))}})
+
+
+def test_what_was_measured_is_read_from_the_release() -> None:
+    card = {"threshold": {"profit": PROFIT.in_card(np.ones(1)) | {"offer_success": 0.2}}}
+    measured = replace(PROFIT, offer_success="measured")
+    assert measured.as_trained(lambda: card).offer_success == measured.on_average(lambda: card).offer_success == 0.2
+    assert PROFIT.as_trained(lambda: card) is PROFIT

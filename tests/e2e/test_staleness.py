@@ -32,6 +32,7 @@ KNOBS = [
     ("train.models.gradient_boosting.learning_rate", 0.2, ["train@gradient_boosting", "select", "deploy"]),
     ("train.models.xgboost.max_leaves", 30, ["train@xgboost", "select", "deploy"]),
     ("tracking.experiment", "other", []),
+    ("profit.measured", "campaigns/other.json", ["select", "evaluate", "deploy"]),
     ("profit.offer_cost", 30, ["select", "evaluate", "deploy"]),
     ("select.threshold", "f1", ["select"]),
     ("evaluate.seed", 1, ["evaluate"]),
@@ -82,6 +83,7 @@ def test_a_knob_makes_stale_the_stages_that_read_it(name: str, value: object, st
     for source, other in (
         ("data/raw/customers.csv", "data/raw/other.csv"),
         ("schemas/telco.yaml", "schemas/other.yaml"),
+        ("campaigns/measured.json", "campaigns/other.json"),
     ):
         shutil.copy(restored / source, restored / other)
     set_knobs(restored, **{name.replace(".", "__"): value})
