@@ -23,6 +23,7 @@ from campaigns.contacted import contacted
 from campaigns.plan.choice import Limit
 from campaigns.plan.cool_down import contacted_since
 from campaigns.plan.curve import curve
+from campaigns.plan.fetched import at_hand
 from campaigns.plan.folder import check_free, write_plan
 from campaigns.plan.report import content_of, list_of
 from campaigns.plan.run import Request, candidates, plan
@@ -79,7 +80,7 @@ def add_result(made: argparse.ArgumentParser) -> None:
 
 
 def add_curve(made: argparse.ArgumentParser) -> None:
-    made.add_argument("scores", metavar="SCORES", type=Path, help="folder of python -m serve.score")
+    made.add_argument("scores", metavar="SCORES", help="folder of python -m serve.score, local or in object storage")
     add_customers(made)
 
 
@@ -89,7 +90,7 @@ def add_measured(made: argparse.ArgumentParser) -> None:
 
 
 def add_plan(made: argparse.ArgumentParser) -> None:
-    made.add_argument("scores", metavar="SCORES", type=Path, help="folder of python -m serve.score")
+    made.add_argument("scores", metavar="SCORES", help="folder of python -m serve.score, local or in object storage")
     made.add_argument("out", metavar="OUT", type=Path, help="folder for list.csv, list.parquet and plan.json")
     limit = made.add_mutually_exclusive_group(required=True)
     limit.add_argument("--budget", type=money, help="for all offers that are made")
@@ -170,9 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     match given.command:
         case "plan":
-            write(given)
+            with at_hand(given.scores) as given.scores:
+                write(given)
         case "curve":
-            show_curve(given)
+            with at_hand(given.scores) as given.scores:
+                show_curve(given)
         case "contacted":
             tell(given)
         case "measured":

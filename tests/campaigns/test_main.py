@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -367,3 +368,38 @@ def test_knobs_are_checked(elsewhere: Callable[..., Path], scores: Path, knobs: 
     elsewhere(knobs)
     with pytest.raises(InputError, match=reason):
         main(["plan", str(scores), "plan", "--campaign", "a", "--most", "3"])
+
+
+@pytest.fixture
+def bucket(scores: Path) -> Iterator[str]:
+    """The scores in storage that fsspec keeps in memory."""
+    storage, url = fsspec.filesystem("memory"), "memory://bucket/scores"
+    storage.put(str(scores), "/bucket/scores", recursive=True)
+    yield url
+    storage.rm("/bucket", recursive=True)
+
+
+def test_scores_in_object_storage_give_the_same_plan(plan: Callable[..., Path], bucket: str) -> None:
+    main(["plan", bucket, "stored", "--campaign", "spring", "--most", "20"])
+    assert content(Path("stored")) == content(plan())
+
+
+def test_what_storage_lacks_is_named_by_its_url(plan: Callable[..., Path], bucket: str) -> None:
+    storage, arguments = fsspec.filesystem("memory"), ["stored", "--campaign", "spring", "--most", "20"]
+    with pytest.raises(InputError, match=r"^memory://bucket/none has no MANIFEST\.json: no run"):
+        main(["plan", "memory://bucket/none", *arguments])
+    with pytest.raises(InputError, match=r"^memory://bucket/scores has no column 'clv'"):
+        main(["plan", bucket, *arguments, "--value", "clv"])
+    part = next(path for path in storage.ls("/bucket/scores", detail=False) if "part-" in path)
+    storage.pipe_file(part, b"torn")
+    with pytest.raises(InputError, match=r"^memory://bucket/scores/part-.* is not what the manifest says"):
+        main(["plan", bucket, *arguments])
+    storage.rm_file(part)
+    with pytest.raises(InputError, match=r"^memory://bucket/scores/part-.* is missing; score the files again"):
+        main(["plan", bucket, *arguments])
+    manifest = json.loads(storage.cat_file("/bucket/scores/MANIFEST.json"))
+    manifest["pieces"][0]["file"] = "../part.parquet"
+    storage.pipe_file("/bucket/scores/MANIFEST.json", json.dumps(manifest).encode())
+    with pytest.raises(InputError, match=r"names '\.\./part\.parquet', no file of its folder"):
+        main(["plan", bucket, *arguments])
+    assert not Path("stored").exists()
