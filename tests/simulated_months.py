@@ -9,10 +9,12 @@ from sqlalchemy import Engine
 from churn.customers import frame_of
 from churn.release import REFERENCE
 from churn.scorer import Scorer
-from demo.offers import churned_after
+from demo.offers import after_offers, churned_after
 from demo.world import sent
 from monitoring.check.findings import Window
 from monitoring.check.snapshot_files import Snapshot
+from serve.log.database import write_lock
+from serve.log.reported import keep_contacts
 from serve.log.tables import first_id
 from tests.factories import fill, prediction
 
@@ -64,3 +66,20 @@ def log_month(engine: Engine, scorer: Scorer, customers: pd.DataFrame, begin: da
             {"customer_id": customer, "request_id": "", "observed_at": seen, "churned": churned, "received_at": seen}
         )
     fill(engine, answers, found if known else [])
+
+
+def log_campaign(engine: Engine, scorer: Scorer, customers: pd.DataFrame, begin: datetime, share: float) -> None:
+    """The same where all who are flagged are in a campaign from an hour after their answer on: an offer is drawn with
+    that chance, the others are held back."""
+    flagged = scorer.probabilities(sent(scorer.release.schema, customers)) >= scorer.release.card["threshold"]["value"]
+    seed = int(begin.timestamp())
+    offered = flagged & (np.random.default_rng(seed).random(len(flagged)) < share)
+    log_month(engine, scorer, after_offers(customers, offered, seed), begin)
+    step, ids, name = timedelta(days=28) / len(customers), customers["customer_id"], f"{begin:%Y-%m-%d}"
+    rows = [
+        {"customer_id": str(ids[i]), "campaign": name, "at": begin + i * step + timedelta(hours=1),
+         "offered": bool(offered[i]), "share": share}
+        for i in np.flatnonzero(flagged)
+    ]  # fmt: skip
+    with engine.connect() as connection:
+        assert keep_contacts(connection, write_lock(engine), rows) == []

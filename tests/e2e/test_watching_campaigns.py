@@ -1,6 +1,10 @@
 """Months in which all who are flagged are made an offer, but a tenth: nothing looks like drift but drift."""
 
+import json
+from contextlib import redirect_stdout
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from churn.profit import Profit
 from churn.schema import TARGET
 from churn.scorer import Scorer
 from demo.world import expected_auc, month
+from monitoring.check.__main__ import main as check
 from monitoring.check.drift import PREDICTION
 from monitoring.check.estimate import Calibration, calibrate
 from monitoring.check.findings import Realised
@@ -20,9 +25,11 @@ from monitoring.check.realised import concept_drift, realised
 from monitoring.check.report import cohort_of, report
 from monitoring.check.snapshot_files import Snapshot
 from monitoring.counting import counting
+from serve.releases.store import Store
 from stages.simulate import leaving
 from tests.conftest import ROOT
-from tests.simulated_months import after_campaign, taken
+from tests.factories import empty_log
+from tests.simulated_months import after_campaign, log_campaign, taken
 
 pytestmark = pytest.mark.e2e
 
@@ -80,3 +87,36 @@ def test_offers_to_everybody_are_called_so_and_not_drift(scorer: Scorer) -> None
     made, _ = report(snapshot, PROFIT, LIMITS)
     assert {reason.id for reason in made.reasons} == {"offers_without_control"} and made.verdict == "unknown"
     assert made.findings and made.findings.realised is None and made.findings.concept is None
+
+
+def alarms(bundle: Path, folder: Path, seed: int) -> list[list[str]]:
+    """Breaches that `python -m monitoring.check` calls in each of three months, when all who are flagged in a month are
+    in its campaign; the knobs are those of the folder it runs in."""
+    scorer, store, begin = Scorer.open(bundle), Store(folder / "releases"), datetime(2026, 1, 1, tzinfo=UTC)
+    store.promote(store.add(bundle, "test"), "test")
+    engine = empty_log(folder)
+    starts = [begin + n * timedelta(days=30) for n in range(4)]
+    for n, start in enumerate(starts):
+        log_campaign(engine, scorer, month(10_000 + 10 * seed + n, CUSTOMERS), start, 0.9)
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHURN_RELEASES", str(store.where))
+        patch.setenv("CHURN_LOG_URL", str(engine.url))
+        for start in starts[1:]:
+            with pytest.raises(SystemExit) as ended, redirect_stdout(StringIO()) as printed:
+                check(["--json", "--end", (start + timedelta(days=30)).isoformat()])
+            made = json.loads(printed.getvalue())
+            assert made["verdict"] != "unknown" and made["realised"], made["reasons"]
+            breaches = [reason["id"] for reason in made["reasons"] if reason["level"] == "breach"]
+            assert (ended.value.code == 1) == bool(breaches)
+            found.append(breaches)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_the_command_calls_no_breach_in_months_of_campaigns(
+    seed: int, reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reproduced)
+    assert alarms(reproduced / "models/release", tmp_path, seed) == [[], [], []]
