@@ -28,7 +28,7 @@ log = logging.getLogger("serve")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 ADMIN = "/admin/"
 CONSOLE = "/console/"  # its pages ask for a sign-in themselves
-UPLOAD = ("POST", "/console/files.json")  # the one request that may be larger than others
+UPLOAD = ("POST", "/console/upload.json")  # the one request that may be larger than others
 OPEN_PATHS = {"/health", "/ready", "/metrics", "/", "/openapi.json", "/docs"}  # need no API key
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),

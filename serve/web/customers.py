@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from churn.schema import ID
 from serve.http.middleware import Refused
-from serve.payloads import Refusal
+from serve.payloads import Mistakes, Refusal
 from serve.web.console import Console, Reader, TheConsole, read_fields, reader_of
 from serve.web.fields import Field, checked, customer_of, fields_of, texts_of
 from serve.web.pages import TWIN, PageRoute, TwinRoute, shown
@@ -71,7 +71,11 @@ async def look_up(request: Request, console: TheConsole, visitor: Reader) -> Res
 
 @twins.post(
     "/customers/what-if.json",
-    responses={**TWIN, 422: {"model": Refusal, "description": "Not as the schema has it; the fields are named"}},
+    responses={
+        **TWIN,
+        400: {"model": Refusal, "description": "The body can't be read"},
+        422: {"model": Refusal | Mistakes, "description": "Not as the schema has it; the fields are named"},
+    },
     summary="What would the answer be?",
 )
 def what_if(console: TheConsole, customer: Annotated[dict[str, Any], Body()]) -> Answer:

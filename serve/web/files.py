@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from serve.http.middleware import UPLOAD, Refused, too_large
-from serve.payloads import Refusal
+from serve.payloads import Mistakes, Refusal
 from serve.web.console import Console, Reader, TheConsole, is_there, read_fields, reader_of, refuse_foreign
 from serve.web.pages import TWIN, PageRoute, TwinRoute, root_of
 from serve.web.processes import last_line
@@ -153,7 +153,12 @@ def failure_in(upload: Upload, said: str, status: int) -> str:
 @twins.post(
     UPLOAD[1].removeprefix("/console"),
     status_code=201,
-    responses={**TWIN, 413: {"model": Refusal, "description": "The file is too large"}},
+    responses={
+        **TWIN,
+        403: {"model": Refusal, "description": "Not from a page of this session"},
+        413: {"model": Refusal, "description": "The file is too large"},
+        422: {"model": Refusal | Mistakes, "description": "No file, or a name that does not say how it is read"},
+    },
     summary="Score this file",
 )
 async def take(

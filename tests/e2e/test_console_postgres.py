@@ -16,6 +16,7 @@ from serve.log.migrate import migrate
 from serve.web.campaigns import COUNTED, list_campaigns, stop_at_limits
 from serve.web.console import Console
 from serve.web.inputs import SCANNED, input_page
+from serve.web.past import past
 from serve.web.production import production
 from tests.e2e.servers import Postgres
 from tests.serve.web.history import keep, report
@@ -63,14 +64,24 @@ def console(large: Engine, client: Any) -> Console:
     return replace(console, engine=large)
 
 
+def customer(name: str) -> Callable[[Console], Any]:
+    def look_up(console: Console) -> Any:
+        with console.engine.connect() as connection:
+            return past(connection, name)
+
+    return look_up
+
+
 @pytest.mark.parametrize(
     ("view", "rows"),
     [
         (production, CHECKS),
         (lambda console: input_page(console, "contract", flaw="unseen"), SCANNED),
         (list_campaigns, COUNTED + 1),
+        (customer("c-77"), 20),
+        (customer("nobody"), 20),
     ],
-    ids=["production", "input", "campaigns"],
+    ids=["production", "input", "campaigns", "customer", "nobody"],
 )
 def test_a_page_reads_by_an_index_however_large_the_log_is(
     view: Callable[[Console], Any], rows: int, console: Console

@@ -76,7 +76,7 @@ def table(project: Path) -> str:
 def send(client: Any, content: str | bytes, name: str = "june.csv", **headers: str) -> Any:
     token = token_of(client.get("/console/files").text) if client.cookies else ""
     return client.post(
-        "/console/files.json", content=content, headers={"x-file-name": name, "x-form": token, **headers}
+        "/console/upload.json", content=content, headers={"x-file-name": name, "x-form": token, **headers}
     )
 
 
@@ -169,14 +169,14 @@ def test_what_is_no_file_to_score_is_refused_and_leaves_nothing(
     assert send(reader, "").status_code == 422
     assert send(reader, b"x" * (LIMIT + 1)).status_code == 413
     chunked = reader.post(
-        "/console/files.json",
+        "/console/upload.json",
         content=iter([b"x" * 600_000] * 2),
         headers={"x-file-name": "a.csv", "x-form": token_of(reader.get("/console/files").text)},
     )
     assert chunked.status_code == 413
     assert send(reader, table, **{"x-form": "another"}).status_code == 403
     assert send(reader, table, **{"sec-fetch-site": "cross-site"}).status_code == 403
-    assert reader.post("/console/files.json?reasons=-1", content=table).status_code == 422
+    assert reader.post("/console/upload.json?reasons=-1", content=table).status_code == 422
     reader.cookies.clear()
     assert send(reader, table).status_code == 401
     assert reader.post("/console/plans", content=b"x" * 30_000).status_code == 413  # it alone may be so large
@@ -274,7 +274,7 @@ def test_the_slim_image_says_what_is_missing(
     page = reader.get("/console/files").text
     assert "python -m serve.score IN OUT" in page and 'type="file"' not in page
     assert json.loads(reader.get("/console/files.json").text)["problem"]
-    refused = reader.post("/console/files.json", content=table, headers={"x-file-name": "a.csv"})
+    refused = reader.post("/console/upload.json", content=table, headers={"x-file-name": "a.csv"})
     assert refused.status_code in (403, 404)
 
 
