@@ -5,7 +5,7 @@ All mistakes of the table are reported at once; the files are written even then,
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic import Field
 from churn.blocks import ColumnsOf, Table
 from churn.doubts import constant, leak, many_missing, outliers, rare_class, repeated_rows, twin_rows
 from churn.params import read_params, read_section
-from churn.profile import column_profile, kind_of, page, rate
+from churn.profile import column_profile, contract, kind_of, page, parts_of, rate
 from churn.schema import (
     LARGEST,
     MAX_TEXT,
@@ -38,6 +38,8 @@ from churn.table import copies_of, fingerprints, moments, typed
 from churn.text import listed, listed_counts, quoted
 
 log = logging.getLogger("validate")
+
+EXAMPLES = 10  # failing rows of a check that the page shows
 
 CHECKS = ("type", "not_nullable", "unique", "min", "max", "levels", "size", "length")  # of a column, as they are told
 
@@ -87,8 +89,9 @@ def validate(
     for name in [*parts, *(header for header in headers if header not in parts)]:  # one column in memory
         cells, part = texts[name], parts.get(name)
         values = as_typed(cells, part) if part else None
+        failed = failed_rows(cells, values, repeated, part) if part and cells.notna().any() else {}
         if part:
-            errors += broken_cells(cells, values, repeated, part, where)
+            errors += broken_cells(cells, failed, part, where)
         if isinstance(part, Column) and cells.notna().any():
             warnings += [
                 *many_missing(cells, part, max_null_share, where),
@@ -96,7 +99,9 @@ def validate(
                 *outliers(values, max_outlier_share),
                 *leak(values, churned, leak_auc, where),
             ]
-        profile[name] = column_profile(cells, values, kind_of(name, schema), churned)
+        profile[name] = column_profile(cells, values, kind_of(name, schema), churned, parts_of(len(headers)))
+        if failed:
+            profile[name]["failing"] = {check: examples(cells, rows) for check, rows in failed.items()}
         nulls.append(cells.isna().mean())
     errors += one_class(churned, schema.target, where)
     (errors if schema.strict else warnings).extend(unread_columns(unread, where))
@@ -189,15 +194,22 @@ def failed_rows(cells: pd.Series, values: pd.Series, repeated: pd.Series, part: 
     return {check: failed[check] for check in CHECKS if len(failed.get(check, ()))}
 
 
-def broken_cells(
-    cells: pd.Series, values: pd.Series, repeated: pd.Series, part: Identifier, where: str
-) -> Iterator[str]:
-    """One sentence per kind of mistake in a column (n,), read as `values` (n,)."""
+def examples(cells: pd.Series, rows: pd.Series) -> dict[str, Any]:
+    """How many rows fail, and the first of them: number, from 1, and cell, None where missing."""
+    first = rows.sort_values().head(EXAMPLES)
+    return {
+        "rows": len(rows),
+        "first": [[row + 1, cells[row] if pd.notna(cells[row]) else None] for row in first.tolist()],
+    }
+
+
+def broken_cells(cells: pd.Series, failed: Mapping[str, pd.Series], part: Identifier, where: str) -> Iterator[str]:
+    """One sentence per kind of mistake in a column (n,); `failed`: see `failed_rows`."""
     n, share = len(cells), float(cells.isna().mean())
     if share == 1:
         yield f"column '{part.name}': all {n} values are missing; fill them, or take the column out of {where}"
         return
-    for check, rows in failed_rows(cells, values, repeated, part).items():
+    for check, rows in failed.items():
         first, (predicate, way_out) = int(rows.min()), complaint(check, part, where)
         value = cells[first] if check in ("min", "max", "size") else quoted(cells[first])
         example = "" if check == "not_nullable" else f"{value} "
@@ -258,14 +270,19 @@ def unread_columns(unread: list[str], where: str) -> Iterator[str]:
         yield f"columns {listed(unread)}: not named by {where} and not read; name them there under columns or drop"
 
 
-def as_page(validation: Validation, where: str) -> str:
+def as_page(validation: Validation, schema: Schema, where: str) -> str:
+    parts = {part.name: part for part in schema.parts}
+    profile = validation.stats["profile"]
     return page(
+        contracts={name: contract(parts[name]) for name in profile if name in parts},
+        dropped=schema.dropped,
+        base_rate=validation.stats["target_rate"],
         is_valid=validation.is_valid,
         schema=where,
         metrics=validation.metrics,
         errors=validation.errors,
         warnings=validation.warnings,
-        profile=validation.stats["profile"],
+        profile=profile,
     )
 
 
@@ -281,7 +298,7 @@ def main(
     validation = validate(table, schema, str(where), **read_params("validate", validate))
     write_json(metrics, validation.metrics)
     write_json(result, asdict(validation), digits=9)
-    write_text(profile, as_page(validation, str(where)))
+    write_text(profile, as_page(validation, schema, str(where)))
     log.info("read %s: %d rows, %d columns; checked against %s", texts, len(table), len(list(table)), where)
     if dropped := {header: why for header, why in schema.dropped.items() if header in table}:
         log.info("not read, as %s says: %s", where, ", ".join(f"{header!r} ({why})" for header, why in dropped.items()))

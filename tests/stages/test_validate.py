@@ -1,6 +1,7 @@
 """validate: every mistake of a table is one line with column, count, example and way out; a good table has none."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -317,7 +318,7 @@ def test_the_widest_numbers_do_not_break_the_profile() -> None:
         "'1.7e+308' (30); state them in larger units, or take the column out of my.yaml"
     )
     json.dumps(validation.stats, allow_nan=False)
-    assert "nan" not in as_page(validation, "x")
+    assert "nan" not in as_page(validation, SCHEMA, "x")
 
 
 class Tags(HTMLParser):
@@ -335,14 +336,14 @@ def test_the_page_escapes_what_the_table_holds_and_loads_nothing() -> None:
     evil = "<script>alert('1')</script>"
     texts = shares(contract=lambda i: evil if i % 2 else "Year").assign(**{f"{evil}&": "x"})
     tags = Tags()
-    tags.feed(as_page(checked(with_cell(texts, 3, "tenure", evil)), f"{evil}.yaml"))
+    tags.feed(as_page(checked(with_cell(texts, 3, "tenure", evil)), SCHEMA, f"{evil}.yaml"))
     assert "script" not in tags.tags
     assert [link for link in tags.links if not link.startswith("#")] == []
     assert {"table", "svg", "li"} <= tags.tags
 
 
 def test_the_same_table_gives_the_same_page(texts: pd.DataFrame) -> None:
-    assert as_page(checked(texts), "x") == as_page(checked(table()), "x")
+    assert as_page(checked(texts), SCHEMA, "x") == as_page(checked(table()), SCHEMA, "x")
 
 
 BREAK = {
@@ -384,7 +385,7 @@ def test_any_table_of_texts_gets_a_verdict(rows: list[list[str | None]]) -> None
     assert validation.is_valid == (not validation.errors)
     assert all(len(line.splitlines()) == 1 for line in validation.errors + validation.warnings)
     json.dumps(rows and validation.stats, allow_nan=False)
-    as_page(validation, "my.yaml")
+    as_page(validation, SCHEMA, "my.yaml")
 
 
 SCHEMA_FILE = (
@@ -496,3 +497,39 @@ def test_the_real_table_is_fit_and_has_nothing_to_warn_of() -> None:
     validation = checked(named(read_table(TELCO, {}), schema), schema)
     assert (validation.errors, validation.warnings) == ([], [])
     assert validation.stats["target_rate"] == 1869 / 7043
+
+
+def test_the_page_leads_from_a_mistake_to_the_column_and_its_rows() -> None:
+    schema = Schema.model_validate(
+        {
+            "target": {"name": "churned", "positive": "Yes", "negative": "No"},
+            "columns": [{"name": "tenure", "type": "number", "min": 0, "max": 100, "unit": "months"}],
+        }
+    )
+    rows = pd.DataFrame({"tenure": ["1", "-5", "x", "7"] * 5, "churned": ["Yes", "No"] * 10}).astype("str")
+    validation = validate(rows, schema, "schema.yaml", **KNOBS)
+    shown = as_page(validation, schema, "schema.yaml")
+    (place,) = set(re.findall(r'<a href="#(c\d+)">the column and its rows</a>', shown))
+    section = shown[shown.index(f'<section id="{place}"') :]
+    assert "number: 0 to 100; in months; required" in section
+    assert "5 rows fail min, the first:" in section
+    assert "<li>row 2: -5</li>" in section
+    assert "<li>row 3: x</li>" in section
+
+
+def test_a_wide_table_has_a_small_page() -> None:
+    rng = np.random.default_rng(0)
+    levels = ["red", "green", "blue", "other", "a longer level"]
+    columns = [
+        {"name": f"level_{i}", "type": "category", "levels": levels}
+        if i % 2
+        else {"name": f"number_{i}", "type": "number"}
+        for i in range(500)
+    ]
+    target = {"name": "churned", "positive": "Yes", "negative": "No"}
+    schema = Schema.model_validate({"target": target, "columns": columns})
+    data = {
+        c["name"]: rng.choice(levels, 200) if "levels" in c else rng.normal(size=200).astype("str") for c in columns
+    }
+    rows = pd.DataFrame({**data, "churned": rng.choice(["Yes", "No"], 200)}).astype("str")
+    assert len(as_page(validate(rows, schema, **KNOBS), schema, "schema.yaml").encode()) < 500_000
