@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from churn import charts
+from churn.card_metadata import metadata
 from churn.document import Section, Table, markdown, page
 from churn.intervals import Interval
 from churn.release import PAGE, README
@@ -28,11 +29,6 @@ STATEMENTS = {
     "license": "the licence of the model, as apache-2.0",
     "oversight": "how a person checks and overrules its answers",
     "risks": "the harm that a wrong answer can do to a customer, and what is done about it",
-}
-# a score of the card -> its id in Hugging Face's metadata
-METRICS = {
-    **{name: name for name in ("roc_auc", "average_precision", "f1", "precision", "recall", "accuracy")},
-    "brier": "brier_score",
 }
 SCORES = (
     "roc_auc",
@@ -329,29 +325,3 @@ def importance(found: Findings) -> Section:
         "It says what the model uses, not why customers leave.",
     ]
     return Section("What it relies on", lines, tables=[Table("Columns", ("column", "ROC AUC lost"), rows)])
-
-
-def metadata(card: Card) -> dict[str, Any]:
-    """The YAML in front of a card on Hugging Face's hub; the licence only where somebody stated it."""
-    read, test = card["data"], card["test"]
-    measured = [
-        {
-            "type": kind,
-            "value": test[name],
-            "name": f"{label(name)}, 95 % interval {test[f'{name}_low']} to {test[f'{name}_high']}",
-        }
-        for name, kind in METRICS.items()
-    ]
-    result = {
-        "task": {"type": "tabular-classification", "name": "Will this customer leave?"},
-        "dataset": {"type": "tabular", "name": read["table"], "split": "test", "revision": read["sha256"]},
-        "metrics": measured,
-    }
-    return {
-        **({"license": card["license"]} if "license" in card else {}),
-        "library_name": "onnx",
-        "pipeline_tag": "tabular-classification",
-        "tags": ["tabular-classification", "churn", "onnx", card["model"].replace("_", "-")],
-        "metrics": list(METRICS.values()),
-        "model-index": [{"name": f"churn {card['model_version']}", "results": [result]}],
-    }
