@@ -134,17 +134,18 @@ def slice_scores(
 
 
 def fairness_groups(customers: Mapping[str, pd.Series], names: Sequence[str], schema: Schema) -> pd.DataFrame:
-    """The columns of evaluate.fairness, by schema name, header, or feature; each must be there and hold groups."""
+    """The columns of evaluate.fairness that are there, by schema name, header, or feature; each must hold groups."""
     known = {header: part.name for part in schema.columns for header in part.headers}
     groups = {}
     for name in names:
         column = name if name in customers else known.get(name, name)
         if column not in customers:
             there = list(customers)
-            raise InputError(
-                f"params.yaml: evaluate.fairness names {name!r}{closest(name, there)}; the table has {there}, "
-                f"of columns that no model reads those of at most {MAX_LEVELS} values"
-            )
+            log.warning(
+                "params.yaml: evaluate.fairness names %r%s, which is skipped; the table has %s, of columns that no "
+                "model reads those of at most %d values", name, closest(name, there), there, MAX_LEVELS,
+            )  # fmt: skip
+            continue
         if (levels := customers[column].nunique()) > MAX_LEVELS:
             raise InputError(
                 f"params.yaml: evaluate.fairness names {name!r}, which has {levels} values; "
