@@ -18,6 +18,7 @@ from serve.predict.service import Service, described
 from serve.settings import Settings, read_settings
 from serve.telemetry import logs, metrics
 from serve.web.routes import add_console
+from serve.web.what_if import add_what_if
 
 log = logging.getLogger("serve")
 
@@ -27,10 +28,15 @@ SWITCH_SECONDS = 0.0005  # that a thread may hold the interpreter; a tenth of Py
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     settings = read_settings()
-    service = Service(settings, on_new_schema=lambda: add_customer_routes(app, service))
+
+    def add_typed_routes() -> None:
+        add_customer_routes(app, service)
+        add_what_if(app, service)
+
+    service = Service(settings, on_new_schema=add_typed_routes)
     app.state.service, app.state.rules = service, rules_of(settings)
     add_routes(app, service, app.state.rules)
-    add_customer_routes(app, service)
+    add_typed_routes()
     console = add_console(app, service, settings, app.state.rules)
     service.open()
     log.info("ready", extra={"fields": {"release": described(service.live)}})

@@ -7,25 +7,23 @@ nothing and need no session.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from churn.schema import ID
 from serve.http.middleware import Refused
-from serve.payloads import Mistakes, Refusal
-from serve.web.console import Console, Reader, TheConsole, read_fields, reader_of
+from serve.web.console import Console, Reader, TheConsole, read_fields
 from serve.web.fields import Field, checked, customer_of, fields_of, texts_of
-from serve.web.pages import TWIN, PageRoute, TwinRoute, shown
+from serve.web.pages import PageRoute, shown
 from serve.web.past import Past, past
 from serve.web.what_if import Answer, answer, model_for
 
 UNCHANGED = "unchanged"  # the form's own field: the customer before any change, as JSON
 
 pages = APIRouter(prefix="/console", route_class=PageRoute, include_in_schema=False)
-twins = APIRouter(prefix="/console", route_class=TwinRoute, tags=["console"], dependencies=[Depends(reader_of)])
 
 
 @dataclass(frozen=True)
@@ -67,24 +65,6 @@ async def change(request: Request, console: TheConsole, visitor: Reader) -> Resp
 async def look_up(request: Request, console: TheConsole, visitor: Reader) -> Response:
     sent = await read_fields(request)
     return await run_in_threadpool(found, request, console, sent.get(ID, "").strip())
-
-
-@twins.post(
-    "/customers/what-if.json",
-    responses={
-        **TWIN,
-        400: {"model": Refusal, "description": "The body can't be read"},
-        422: {"model": Refusal | Mistakes, "description": "Not as the schema has it; the fields are named"},
-    },
-    summary="What would the answer be?",
-)
-def what_if(console: TheConsole, customer: Annotated[dict[str, Any], Body()]) -> Answer:
-    """As POST /predict and POST /explain answer, but nothing is logged: this is no prediction."""
-    model = model_for(console.service.live, str(customer.get(ID) or ""))
-    valid, mistakes = checked(customer, model)
-    if mistakes:
-        raise Refused(422, "validation", "; ".join(f"{name}: {text}" for name, text in mistakes.items()))
-    return answer(valid, model)
 
 
 def changed(request: Request, console: Console, sent: Mapping[str, str]) -> Response:

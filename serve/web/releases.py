@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi import Path as PathPart
+from pydantic import Field
 from starlette.responses import HTMLResponse, Response
 
 from churn.release import PAGE, Release, open_release
@@ -88,12 +89,16 @@ class OneRelease:
     champion: str | None
 
 
-def list_releases(console: TheConsole, before: Annotated[int | None, Query(ge=1)] = None) -> Releases:
+# pydantic reads an int with white space around
+Number = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
+
+
+def list_releases(console: TheConsole, before: Annotated[Number | None, Query()] = None) -> Releases:
     """Every release with its role, its score and the act that brought it; and the acts before a number, the newest
     first."""
     store = console.service.store
     acts = store.history()
-    state, end = current_state(acts), min(before - 1 if before else len(acts), len(acts))
+    state, end = current_state(acts), min(int(before) - 1 if before else len(acts), len(acts))
     first = max(end - ACTS, 0)
     return Releases(
         state=state,

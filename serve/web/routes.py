@@ -57,7 +57,6 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     add_page(router, "/console/files/{id}", "file.html", files.one_file, "How it goes with a file", twin=file)
     others = (
         customers.pages,
-        customers.twins,
         files.pages,
         files.twins,
         plans.pages,

@@ -25,10 +25,6 @@ checks.positive_data_acceptance.enabled = false
 [[operations]]
 include-name = "POST /console/upload.json"
 checks.positive_data_acceptance.enabled = false
-
-[[operations]]
-include-name = "POST /console/customers/what-if.json"
-checks.positive_data_acceptance.enabled = false
 """
 SEEDS = ("1", "2")  # at the same time: generating takes longer than answering
 

@@ -16,7 +16,7 @@ from serve.log.tables import predictions
 from serve.web.fields import customer_of, field_of, texts_of
 from tests.serve.web.conftest import READER
 
-WHAT_IF = "/console/customers/what-if.json"
+WHAT_IF = "/what-if"
 
 
 def sent(client: Any, customer: dict[str, Any], path: str = "/console/customers", **changes: str) -> Any:
