@@ -155,3 +155,20 @@ def test_a_customer_is_found_by_id_and_the_id_stays_out_of_addresses(
     page.wait_for_selector("h2:text('In the log')")
     assert "personal" not in page.url
     assert "personal" not in service.errors.read_text()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_page_and_a_what_if_are_reached_by_mouse(width: str, visit: Callable[..., Any]) -> None:
+    wide, high = WIDTHS[width]
+    page = visit("/", viewport={"width": wide, "height": high})
+    page.fill("#key", ANNA)
+    page.click("button:text('Sign in')")
+    for address, name in MENU:
+        page.click(f"nav >> text={name}")
+        page.wait_for_url(f"**{address}")
+        assert page.locator("nav [aria-current=page]").inner_text() == name
+    page.click("nav >> text=Customers")
+    page.select_option("#f-contract", index=1)
+    page.wait_for_selector("h3:text('Changed: Contract')")
+    page.click("text=Sign out")
+    page.wait_for_selector("h1:text('Sign in')")
