@@ -29,7 +29,7 @@ def pinned(requirements: str) -> Iterator[dict[str, Any]]:
     for name, version, rest, below in PIN.findall(requirements):
         hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", below)
         purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{version}"
-        files = {"type": "distribution", "url": f"https://pypi.org/project/{name}/{version}/"}
+        files: dict[str, Any] = {"type": "distribution", "url": purl}  # whichever registry they come from
         yield {
             "type": "library",
             "bom-ref": purl,
