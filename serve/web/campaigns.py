@@ -145,15 +145,7 @@ class Campaign:
     @property
     def side_rows(self) -> list[list[str]]:
         sides = self.result.sides if self.result else []
-        return [
-            [
-                one.name,
-                f"{one.customers:,}",
-                f"{one.known:,}",
-                "–" if one.churn_rate is None else f"{one.churn_rate:.1%}",
-            ]
-            for one in sides
-        ]
+        return [[one.name, f"{one.customers:,}", f"{one.known:,}", one.churned] for one in sides]
 
     @property
     def measure_rows(self) -> list[list[str]]:

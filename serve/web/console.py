@@ -99,11 +99,15 @@ def refuse_foreign(request: Request) -> None:
         raise Refused(403, "foreign_form", "the form was sent from another site")
 
 
+def refuse_stale(visitor: Visitor, token: str) -> None:
+    if not is_from(visitor, token):
+        raise Refused(403, "stale_form", "the form is not of this session, which may have ended; open the page again")
+
+
 async def form_of(request: Request) -> Mapping[str, str]:
     """The fields of a form that acts; a Refused for one that did not stand on a page of the visitor's session."""
     fields = await read_fields(request)
-    if not is_from(visitor_of(request), fields.get("form", "")):
-        raise Refused(403, "stale_form", "the form is not of this session, which may have ended; open the page again")
+    refuse_stale(visitor_of(request), fields.get("form", ""))
     return fields
 
 

@@ -21,10 +21,19 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from serve.http.middleware import UPLOAD, Refused, too_large
 from serve.payloads import Mistakes, Refusal
-from serve.web.console import Console, Reader, TheConsole, is_there, read_fields, reader_of, refuse_foreign
+from serve.web.console import (
+    Console,
+    Reader,
+    TheConsole,
+    is_there,
+    read_fields,
+    reader_of,
+    refuse_foreign,
+    refuse_stale,
+)
 from serve.web.pages import TWIN, PageRoute, TwinRoute, root_of
 from serve.web.processes import last_line
-from serve.web.sessions import Visitor, is_from
+from serve.web.sessions import Visitor
 from serve.web.uploads import SUFFIXES, TABLE, Asked, Upload, arrived, begin, suffix_of
 
 CHUNK = 2**20  # bytes that are written at once
@@ -171,8 +180,8 @@ async def take(
 ) -> File:
     """The body is the file as it is, the header X-File-Name its name with percent-encoding."""
     refuse_foreign(request)
-    if visitor.form and not is_from(visitor, request.headers.get("x-form", "")):
-        raise Refused(403, "stale_form", "the file is not from a page of this session; open the page again")
+    if visitor.form:
+        refuse_stale(visitor, request.headers.get("x-form", ""))
     if not (is_there("pyarrow") and is_there("serve.score")):
         raise Refused(404, "scoring_off", MISSING)
     name = name_in(request.headers.get("x-file-name", ""))
@@ -232,8 +241,8 @@ def write(file: FileIO, content: bytes) -> None:
 @pages.post("/files/{id}/remove")
 async def remove(request: Request, console: TheConsole, visitor: Reader, id: Id) -> Response:
     sent = await read_fields(request)
-    if visitor.form and not is_from(visitor, sent.get("form", "")):
-        raise Refused(403, "stale_form", "the form is not of this session, which may have ended; open the page again")
+    if visitor.form:
+        refuse_stale(visitor, sent.get("form", ""))
     upload = await run_in_threadpool(the_upload, request, console, visitor, id)
     await run_in_threadpool(upload.remove)
     return RedirectResponse(f"{root_of(request)}/console/files", 303)

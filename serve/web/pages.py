@@ -21,7 +21,7 @@ from churn.script import InputError
 from serve.http.middleware import Refused
 from serve.payloads import Refusal
 from serve.telemetry.logs import raised_at
-from serve.web.console import Reader, SignIn, console_of, visitor_of
+from serve.web.console import Reader, SignIn, console_of, reader_of, visitor_of
 
 log = logging.getLogger("serve.web")
 
@@ -121,9 +121,11 @@ def add_page(
 
     answers = get_type_hints(view)["return"]
     documented: dict[str, Any] = {"response_model": answers, "responses": TWIN, "summary": summary, "tags": ["console"]}
-    known = [Depends(reader) for reader in (Reader.__metadata__[0].dependency,)]  # type: ignore[attr-defined]
+    documented["dependencies"] = [Depends(reader_of)]
     # the twin first: a part of the page's address may be any text
-    router.routes.append(TwinRoute(twin or f"{path}.json", view, methods=["GET"], dependencies=known, **documented))
+    router.routes.append(
+        TwinRoute(twin or f"{path}.json", view, methods=["GET"], dependencies=[Depends(reader_of)], **documented)
+    )
     router.routes.append(PageRoute(path, page, methods=["GET"], include_in_schema=False))
 
 
