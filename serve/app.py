@@ -17,8 +17,8 @@ from serve.http.routes import add_customer_routes, add_routes
 from serve.predict.service import Service, described
 from serve.settings import Settings, read_settings
 from serve.telemetry import logs, metrics
+from serve.web.customers.what_if import add_what_if
 from serve.web.routes import add_console
-from serve.web.what_if import add_what_if
 
 log = logging.getLogger("serve")
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event
 from serve.http.middleware import Refused
 from serve.log.database import connect, wait_impatiently
 from serve.predict.service import Service
-from serve.web.kept_files import KeptFiles
+from serve.web.files.kept import KeptFiles
 from serve.web.processes import Processes
 from serve.web.sessions import Sessions, Visitor, is_from
 

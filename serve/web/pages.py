@@ -123,9 +123,7 @@ def add_page(
     documented: dict[str, Any] = {"response_model": answers, "responses": TWIN, "summary": summary, "tags": ["console"]}
     documented["dependencies"] = [Depends(reader_of)]
     # the twin first: a part of the page's address may be any text
-    router.routes.append(
-        TwinRoute(twin or f"{path}.json", view, methods=["GET"], dependencies=[Depends(reader_of)], **documented)
-    )
+    router.routes.append(TwinRoute(twin or f"{path}.json", view, methods=["GET"], **documented))
     router.routes.append(PageRoute(path, page, methods=["GET"], include_in_schema=False))
 
 

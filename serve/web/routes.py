@@ -11,15 +11,20 @@ from serve.http.application import Application
 from serve.http.middleware import Rules
 from serve.predict.service import Service
 from serve.settings import Settings
-from serve.web import acts, compare, customers, files, plans, releases, runbook, sign_in
-from serve.web.campaigns import list_campaigns, one_campaign
+from serve.web import runbook, sign_in
+from serve.web.campaigns import plans
+from serve.web.campaigns.view import list_campaigns, one_campaign
 from serve.web.console import Console, reading_engine
-from serve.web.inputs import input_page
-from serve.web.kept_files import KeptFiles
+from serve.web.customers import view as customers
+from serve.web.files import view as files
+from serve.web.files.kept import KeptFiles
 from serve.web.overview import overview
 from serve.web.pages import add_page
 from serve.web.processes import Processes
-from serve.web.production import production
+from serve.web.production.inputs import input_page
+from serve.web.production.view import production
+from serve.web.releases import acts, compare
+from serve.web.releases import view as releases
 from serve.web.sessions import Sessions
 
 STATIC = Path(__file__).parent / "static"

@@ -13,11 +13,11 @@ from sqlalchemy import Engine, event, text
 
 from serve.log.database import connect
 from serve.log.migrate import migrate
-from serve.web.campaigns import COUNTED, list_campaigns, stop_at_limits
+from serve.web.campaigns.view import COUNTED, list_campaigns, stop_at_limits
 from serve.web.console import Console
-from serve.web.inputs import SCANNED, input_page
-from serve.web.past import past
-from serve.web.production import production
+from serve.web.customers.past import past
+from serve.web.production.inputs import SCANNED, input_page
+from serve.web.production.view import production
 from tests.e2e.servers import Postgres
 from tests.serve.web.history import keep, report
 

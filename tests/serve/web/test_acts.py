@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from churn.script import InputError
 from serve.releases.store import Store
-from serve.web import acts, streams
+from serve.web.releases import acts, streams
 from tests.factories import other_release
 from tests.serve.web.conftest import ANNA, BEN, READER, post, token_of
 

@@ -14,8 +14,8 @@ from serve.log.database import connect, write_lock
 from serve.log.reported import keep_contacts
 from serve.log.tables import outcomes
 from serve.settings import read_settings
-from serve.web import campaigns
-from serve.web.campaigns import COUNTED, LISTED
+from serve.web.campaigns import view as campaigns
+from serve.web.campaigns.view import COUNTED, LISTED
 from tests.serve.web.conftest import READER
 
 NOW = datetime.now(UTC)

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from churn.schema import Schema
 from serve.log.tables import predictions
-from serve.web.fields import customer_of, field_of, texts_of
+from serve.web.customers.fields import customer_of, field_of, texts_of
 from tests.serve.web.conftest import READER
 
 WHAT_IF = "/what-if"

@@ -16,7 +16,9 @@ from starlette.testclient import TestClient
 from demo.processes import until
 from serve.releases.store import Store
 from serve.score import files as scored
-from serve.web import files, kept_files, uploads
+from serve.web.files import kept as kept_files
+from serve.web.files import uploads
+from serve.web.files import view as files
 from tests.serve.web.conftest import ANNA, READER, post, token_of
 
 pytestmark = pytest.mark.slow  # commands import Arrow

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serve.settings import read_settings
-from serve.web.inputs import LISTED
+from serve.web.production.inputs import LISTED
 from tests.serve.web.conftest import READER
 from tests.serve.web.history import keep, report
 

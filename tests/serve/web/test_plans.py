@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from demo.processes import until
 from serve.releases.store import Store
-from serve.web import plans
+from serve.web.campaigns import plans
 from tests.serve.web.conftest import ANNA, READER, post
 
 pytestmark = pytest.mark.slow  # commands import Arrow

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serve.settings import read_settings
-from serve.web.checks import MAX_SHOWN, bounds, releases_between, thinned
+from serve.web.production.checks import MAX_SHOWN, bounds, releases_between, thinned
 from tests.serve.web.conftest import READER
 from tests.serve.web.history import keep, report
 

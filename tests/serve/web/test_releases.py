@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from serve.releases.store import LEDGER, Store, act_name
-from serve.web.releases import ACTS, flat
+from serve.web.releases.view import ACTS, flat
 from tests.serve.web.conftest import ANNA, READER, post
 
 

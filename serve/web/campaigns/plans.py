@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from churn.scored import MANIFEST
 from churn.script import InputError
 from serve.http.middleware import Refused
-from serve.web.campaigns import CampaignName, Name
+from serve.web.campaigns.view import CampaignName, Name
 from serve.web.charts import Chart, Series, by_number
 from serve.web.console import Actor, Console, Form, Reader, TheConsole, is_there
 from serve.web.pages import PageRoute, root_of

@@ -16,10 +16,10 @@ from starlette.responses import Response
 from churn.schema import ID
 from serve.http.middleware import Refused
 from serve.web.console import Console, Reader, TheConsole, read_fields
-from serve.web.fields import Field, checked, customer_of, fields_of, texts_of
+from serve.web.customers.fields import Field, checked, customer_of, fields_of, texts_of
+from serve.web.customers.past import Past, past
+from serve.web.customers.what_if import Answer, answer, model_for
 from serve.web.pages import PageRoute, shown
-from serve.web.past import Past, past
-from serve.web.what_if import Answer, answer, model_for
 
 UNCHANGED = "unchanged"  # the form's own field: the customer before any change, as JSON
 

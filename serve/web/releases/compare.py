@@ -11,8 +11,8 @@ from serve.http import admin
 from serve.releases.ledger import current_state
 from serve.web.console import Form, Reader, TheConsole
 from serve.web.pages import PageRoute
-from serve.web.releases import VERSION, Listed, Score, card_of, flat, listed_releases, scores_of, unknown
-from serve.web.streams import streamed
+from serve.web.releases.streams import streamed
+from serve.web.releases.view import VERSION, Listed, Score, card_of, flat, listed_releases, scores_of, unknown
 
 REPLAYED_DAYS = 30
 PARTS = ("model", "parameters", "threshold", "calibration", "features", "data", "samples", "libraries")  # of a card

@@ -31,10 +31,10 @@ from serve.web.console import (
     refuse_foreign,
     refuse_stale,
 )
+from serve.web.files.uploads import SUFFIXES, TABLE, Asked, Upload, arrived, begin, suffix_of
 from serve.web.pages import TWIN, PageRoute, TwinRoute, root_of
 from serve.web.processes import last_line
 from serve.web.sessions import Visitor
-from serve.web.uploads import SUFFIXES, TABLE, Asked, Upload, arrived, begin, suffix_of
 
 CHUNK = 2**20  # bytes that are written at once
 PIECES = re.compile(r"(\d+) of (\d+) pieces")

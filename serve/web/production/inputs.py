@@ -13,8 +13,8 @@ from churn.scorer import Scorer
 from serve.http.middleware import Refused
 from serve.log.tables import IS_ANSWER, predictions
 from serve.web.charts import Bar, Chart, Event, Series, bars, distributions, over_time
-from serve.web.checks import From, Range, Shown, To, last_found, read_checks, releases_between
 from serve.web.console import Console, TheConsole
+from serve.web.production.checks import From, Range, Shown, To, last_found, read_checks, releases_between
 
 SCANNED = 2_000  # newest answers in which flaws are looked for
 LISTED = 25  # of those that have it

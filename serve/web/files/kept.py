@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serve.telemetry.workers import VARIABLE
-from serve.web.uploads import Upload, folders, locked, remove_old, upload_in, uploads
+from serve.web.files.uploads import Upload, folders, locked, remove_old, upload_in, uploads
 
 TIDY_SECONDS = 30.0  # between looks at what is old, and at what waits
 MAX_KEPT = 100  # files
@@ -55,7 +55,7 @@ class KeptFiles:
                 if lock is None:  # another worker's
                     return
             self._queue = subprocess.Popen(
-                [sys.executable, "-m", "serve.web.file_queue", str(self.root.absolute())],
+                [sys.executable, "-m", "serve.web.files.queue", str(self.root.absolute())],
                 env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Files that visitors sent to be scored: a folder for each, its state in it, so that workers and restarts agree.
 
-FOLDER/lock is held by the one queue that works (file_queue.py); FOLDER/ID holds asked.json, which is there once the
+FOLDER/lock is held by the one queue that works (queue.py); FOLDER/ID holds asked.json, which is there once the
 file has arrived, the file until it is scored, what the commands said, and at last result.json with its CSV files.
 """
 

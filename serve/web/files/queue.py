@@ -1,4 +1,4 @@
-"""Scores the files that visitors sent, one after another, until none waits: python -m serve.web.file_queue FOLDER"""
+"""Scores the files that visitors sent, one after another, until none waits: python -m serve.web.files.queue FOLDER"""
 
 import json
 import os
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from serve.web.uploads import SAID, SCORES, Upload, locked, uploads
+from serve.web.files.uploads import SAID, SCORES, Upload, locked, uploads
 
 LIMIT_SECONDS = 3600.0  # that a file may take
 TRIES = 5  # for the lock, which a page that looks holds for an instant

@@ -7,9 +7,9 @@ from typing import Any
 
 from churn.reasons import LEVELS
 from serve.web.charts import Axis, Bar, Chart, Event, Mark, Series, Strip, bars, marks_of, over_time, strip, time_axis
-from serve.web.checks import From, Range, Shown, To, last_found, read_checks, releases_between
 from serve.web.console import TheConsole
 from serve.web.overview import RUNBOOK
+from serve.web.production.checks import From, Range, Shown, To, last_found, read_checks, releases_between
 
 PARTS = {name: (name,) for name in ("window", "reasons", "estimated", "realised")} | {"auc": ("reference", "roc_auc")}
 SCORES = {  # key of the report -> name, format of its values, where it should be

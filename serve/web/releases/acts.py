@@ -17,8 +17,8 @@ from serve.http import admin
 from serve.releases.ledger import Act, State, act_of, current_state
 from serve.web.console import Actor, Console, Form, TheConsole
 from serve.web.pages import PageRoute, root_of, shown
-from serve.web.releases import VERSION, unknown
-from serve.web.streams import streamed
+from serve.web.releases.streams import streamed
+from serve.web.releases.view import VERSION, unknown
 
 SEEN_SECONDS = 3600  # that a page may be acted on
 MAX_REASON = 1000  # characters
