@@ -8,7 +8,8 @@ a suite cannot say. With --schema a suite is read back, as far as it goes.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ NUMBERS = ("int", "float", "int8", "int16", "int32", "int64", "uint8", "uint16",
            "float64", "Int64Dtype", "Float64Dtype")  # fmt: skip
 DATES = ("Timestamp", "datetime64[s]", "datetime64[ms]", "datetime64[us]", "datetime64[ns]")
 
+RESULT = "result.json"  # beside Data Docs: what was asked of which table, and what fails
+
 Expectation = dict[str, Any]
 
 
@@ -38,6 +41,11 @@ def suite_of(schema: Schema, name: str) -> dict[str, Any]:
         expectations.append(expect("table_columns_to_match_set", column_set=headers, exact_match=True))
     meta = {"great_expectations_version": VERSION, "read_csv": read_csv_options(schema)}
     return {"name": name, "expectations": expectations, "meta": meta, "notes": None}
+
+
+def suite_hash(suite: Mapping[str, Any]) -> str:
+    """The sha256 of what a suite expects, whatever its name."""
+    return sha256(json.dumps(suite["expectations"], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def placed(schema: Schema, headers: Sequence[str]) -> Schema:

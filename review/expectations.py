@@ -5,19 +5,21 @@ could not tell. docs/expectations.md says what a suite cannot check.
 """
 
 import argparse
+import json
 import logging
 import os
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from churn.expectations import header_of, suite_of
+from churn.expectations import RESULT, VERSION, header_of, suite_hash, suite_of
 from churn.params import read_section
 from churn.read_suite import read_suite, sentence, type_of
 from churn.schema import Column, Identifier, Schema, Time, read_schema
@@ -118,8 +120,8 @@ class Checker:
             if not result.success
         ]
 
-    def write_docs(self, folder: Path) -> Path:
-        """Data Docs of all that was checked, in place of the `folder` that was there; its first page."""
+    def write_docs(self, folder: Path, result: Mapping[str, Any]) -> Path:
+        """Data Docs of all that was checked and its result, in place of the `folder` that was there; its first page."""
         new = folder.with_name(f".{folder.name}.{os.getpid()}")
         site = {
             "class_name": "SiteBuilder",
@@ -129,6 +131,7 @@ class Checker:
         try:
             self._context.add_data_docs_site(site_name=folder.name, site_config=site)
             self._context.build_data_docs(site_names=[folder.name])
+            (new / RESULT).write_text(json.dumps(result, indent=2, default=str) + "\n")
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
         finally:
@@ -174,6 +177,24 @@ def line_of(failure: Failure, n: int) -> str:
     return f"{place}: {listed(failure.values)}" if failure.values else place
 
 
+def result_of(failures: list[Failure], suite: Mapping[str, Any], texts: Path, n: int) -> dict[str, Any]:
+    """What was asked of which table (n rows) and what fails, for programs; without a value of a customer."""
+    with texts.open("rb") as file:
+        table = {"path": str(texts), "md5": file_digest(file, "md5").hexdigest(), "rows": n}
+    failed = [
+        {
+            "type": one.type,
+            "columns": one.columns,
+            "arguments": one.arguments,
+            "rows": len(one.rows),
+            "could_be_asked": not one.error,
+        }
+        for one in failures
+    ]
+    asked = {"count": len(suite["expectations"]), "sha256": suite_hash(suite)}
+    return {"great_expectations": VERSION, "table": table, "expectations": asked, "failed": failed}
+
+
 def main(texts: Path = Path("data/loaded.parquet"), docs: Path = DOCS) -> None:
     parser = argparse.ArgumentParser(prog="python -m review.expectations", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--suite", type=Path, help="instead of the schema's own")
@@ -189,7 +210,7 @@ def main(texts: Path = Path("data/loaded.parquet"), docs: Path = DOCS) -> None:
     failures = checker.check(table, schema)
     for line in told(failures, len(table)):
         log.error(line)
-    page = checker.write_docs(docs)
+    page = checker.write_docs(docs, result_of(failures, suite, texts, len(table)))
     of = f"{len(suite['expectations'])} expectations of {given.suite or path}"
     log.info("%d of %s fail on %d rows of %s; Data Docs: %s", len(failures), of, len(table), texts, page.resolve())
     sys.exit(1 if failures else 0)

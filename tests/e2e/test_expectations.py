@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,11 @@ def test_the_command_tells_each_failure_and_writes_data_docs(loaded: Path) -> No
     assert last.endswith(f"Data Docs: {page}")
     results = [path.read_text() for path in loaded.glob("data_docs/validations/**/*.html")]
     assert any("Tenure in months" in text and "dear" in text for text in results)
+    result = (loaded / "data_docs/result.json").read_text()
+    found = json.loads(result)
+    assert found["table"]["md5"] == md5((loaded / "data/loaded.parquet").read_bytes()).hexdigest()
+    assert [(one["rows"], one["could_be_asked"]) for one in found["failed"]] == [(1, True)] * 2
+    assert "dear" not in result
     assert not [path for path in loaded.iterdir() if path.name.startswith(".")]
 
 

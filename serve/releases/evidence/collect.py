@@ -1,5 +1,6 @@
 """The evidence of a release, part by part; what is not there is named with the reason. No customer's values."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from churn.expectations import suite_of
+from churn.expectations import RESULT, suite_hash, suite_of
 from churn.git import committed
 from churn.release import CARD, MANIFEST, MODEL, PAGES, SCHEMA, Release, bundle_files, file_hash, open_release
 from churn.script import InputError
@@ -31,6 +32,7 @@ CACHE = Path(".dvc/cache/files/md5")
 SHOWN = ("model_version", "model", "parameters", "threshold", "calibration", "data", "features", "samples", "libraries")
 # of the release's commit, file -> its name in the folder
 PIPELINE = {name: f"pipeline/{name}" for name in ("params.yaml", "dvc.yaml", LOCK, "requirements.txt")}
+EXPECTATIONS = Path("data_docs") / RESULT  # of make expectations
 DATA_METRICS = "metrics/validate.json"  # the result of the checks on the data table
 
 
@@ -68,7 +70,9 @@ def collect(store: Store, log_url: str, version: str) -> Evidence:
     facts = {name: release.card[name] for name in SHOWN if name in release.card}
     evidence.files["lineage.json"] = as_bytes({**facts, **lineage, "commit": evidence.commit})
     evidence.files["approval.json"] = as_bytes(acts)
-    evidence.files["expectations.json"] = as_bytes(suite_of(release.schema, f"release {version}"))
+    suite = suite_of(release.schema, f"release {version}")
+    evidence.files["expectations.json"] = as_bytes(suite)
+    evidence.attempt("result of Great Expectations", add_expectations, suite)
     evidence.attempt("pipeline", add_pipeline)
     evidence.attempt("result of the data's checks", add_data_metrics)
     evidence.attempt("data page", add_data_page)
@@ -111,9 +115,7 @@ def add_data_metrics(evidence: Evidence) -> None:
 
 def add_data_page(evidence: Evidence) -> None:
     """The pages on the data table that the commit's dvc.lock knows by hash, from this folder or DVC's cache."""
-    lock = yaml.safe_load(of_commit(evidence, LOCK))
-    outs = lock.get("stages", {}).get("validate", {}).get("outs", [])
-    pages = {out["path"]: out["md5"] for out in outs if out["path"].endswith(".html")}
+    pages = {path: known for path, known in outs_of(evidence, "validate").items() if path.endswith(".html")}
     for path, digest in pages.items():
         for place in (Path(path), CACHE / digest[:2] / digest[2:]):
             content = place.read_bytes() if place.is_file() else b""
@@ -126,6 +128,30 @@ def add_data_page(evidence: Evidence) -> None:
             )
     if not pages:
         raise InputError(f"the commit's {LOCK} names none")
+
+
+def add_expectations(evidence: Evidence, suite: dict[str, Any]) -> None:
+    """What Great Expectations found, if it was asked this suite, of the loaded table that the commit knows by hash."""
+    outs = outs_of(evidence, "load")
+    if not EXPECTATIONS.is_file():
+        raise InputError(f"{EXPECTATIONS} is not here; write it with: make expectations")
+    content = EXPECTATIONS.read_bytes()
+    try:
+        found = json.loads(content)
+        table, asked = found["table"]["md5"], found["expectations"]["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{EXPECTATIONS} is not what make expectations writes; run it again") from None
+    if table not in outs.values():
+        raise InputError(f"{EXPECTATIONS} is of another table; in that commit, run: make expectations")
+    if asked != suite_hash(suite):
+        raise InputError(f"{EXPECTATIONS} is of another suite; write it anew with: make expectations")
+    evidence.files["data/expectations.json"] = content
+
+
+def outs_of(evidence: Evidence, stage: str) -> dict[str, str]:
+    """What the stage wrote by the commit's dvc.lock, path -> md5."""
+    lock = yaml.safe_load(of_commit(evidence, LOCK))
+    return {out["path"]: out["md5"] for out in lock.get("stages", {}).get(stage, {}).get("outs", [])}
 
 
 def add_bills(evidence: Evidence) -> None:

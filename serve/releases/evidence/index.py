@@ -77,6 +77,7 @@ def development(evidence: Evidence) -> Iterator[Section]:
         ("sbom/service.cdx.json", "the packages of the service as CycloneDX"),
         ("release/schema.yaml", "the columns of the data: types, ranges, meaning"),
         ("expectations.json", "the same as a suite of Great Expectations"),
+        ("data/expectations.json", "what Great Expectations found with that suite in the data table"),
         ("data/validate.json", "the result of checking the data table"),
         *(
             (name, "the data table, column by column")

@@ -1,5 +1,6 @@
 """A repository that made a release, the store with it, and what is known of it in production."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from churn.expectations import suite_hash, suite_of
+from churn.release import open_release
 from serve.log.checks import record
 from serve.releases.store import Store
 from tests.conftest import ROOT
@@ -18,6 +21,8 @@ from tests.factories import empty_log
 
 COPIED = ("params.yaml", "dvc.yaml", "requirements.txt", "serve/requirements.txt", "docs/runbook.md")
 PAGE = "metrics/validation.html"
+RESULT = Path("data_docs/result.json")
+LOADED = "0" * 32
 
 
 class World(NamedTuple):
@@ -42,7 +47,9 @@ def world(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     (repository / "metrics/validate.json").write_text('{"is_valid": true}\n')
     page = b"<p>the data</p>\n"
     out = {"path": PAGE, "md5": md5(page, usedforsecurity=False).hexdigest()}
-    (repository / "dvc.lock").write_text(yaml.safe_dump({"stages": {"validate": {"outs": [out]}}}))
+    loaded = {"path": "data/loaded.parquet", "md5": LOADED}
+    stages = {"load": {"outs": [loaded]}, "validate": {"outs": [out]}}
+    (repository / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
     monkeypatch.chdir(repository)
     git("init", "-q")
     git("add", "--all")
@@ -51,6 +58,9 @@ def world(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     store = Store(tmp_path / "releases")
     version = store.add(released, "trained in May", "ada", {"commit": git("rev-parse", "HEAD")})
     store.promote(version, "better in May", "grace", {"champion": None, "passed": True, "reasons": [], "forced": False})
+    asked = suite_hash(suite_of(open_release(released).schema, "the table"))
+    RESULT.parent.mkdir()
+    RESULT.write_text(json.dumps({"table": {"md5": LOADED}, "expectations": {"sha256": asked}, "failed": []}))
     engine = empty_log(tmp_path)
     reason = {"id": "unseen", "level": "breach", "words": "a level never seen"}
     with engine.connect() as connection:

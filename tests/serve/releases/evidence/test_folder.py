@@ -21,14 +21,15 @@ from serve.releases.evidence.folder import write_evidence
 from serve.releases.evidence.statement import key_id, to_sign
 from serve.releases.store import Store
 from tests.factories import act
-from tests.serve.releases.evidence.conftest import PAGE, World
+from tests.serve.releases.evidence.conftest import LOADED, PAGE, RESULT, World
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 FILES = {
     *("README.md", "index.html", "statement.json", "approval.json", "lineage.json", "expectations.json"),
     *(f"release/{name}" for name in ("card.json", "schema.yaml", "MANIFEST.json", "README.md", "card.html")),
     *(f"pipeline/{name}" for name in ("params.yaml", "dvc.yaml", "dvc.lock", "requirements.txt")),
-    *("sbom/training.cdx.json", "sbom/service.cdx.json", "data/validate.json", "data/validation.html"),
+    *("sbom/training.cdx.json", "sbom/service.cdx.json"),
+    *("data/validate.json", "data/validation.html", "data/expectations.json"),
     *("monitoring/plan.json", "monitoring/runbook.md", "monitoring/checks.json"),
 }
 
@@ -105,6 +106,29 @@ def test_a_data_page_of_other_bytes_is_not_taken(world: World, tmp_path: Path) -
     Path(PAGE).write_text("of another table")
     assert "data/validation.html" not in written(world, tmp_path / "out")
     assert f"Missing: data page: {PAGE} of that commit is neither here" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        (None, "is not here; write it with: make expectations"),
+        ("{", "is not what make expectations writes"),
+        ("[]", "is not what make expectations writes"),
+        ({"md5": "1" * 32, "sha256": ""}, "is of another table"),
+        ({"md5": LOADED, "sha256": "0" * 64}, "is of another suite"),
+    ],
+)
+def test_what_great_expectations_found_elsewhere_is_not_taken(
+    result: dict[str, str] | str | None, why: str, world: World, tmp_path: Path
+) -> None:
+    if result is None:
+        RESULT.unlink()
+    elif isinstance(result, str):
+        RESULT.write_text(result)
+    else:
+        RESULT.write_text(json.dumps({"table": result, "expectations": result}))
+    assert "data/expectations.json" not in written(world, tmp_path / "out")
+    assert f"Missing: result of Great Expectations: {RESULT} {why}" in (tmp_path / "out/README.md").read_text()
 
 
 def test_a_release_without_a_known_commit_lists_the_folder_s_packages_and_says_so(
