@@ -15,6 +15,7 @@ from churn.schema import Column, Customer, Identifier, Schema
 
 QUANTILES = {"min": 0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1}
 PARTS, FEW_PARTS, WIDE = 12, 5, 150  # bins of a number, levels of a category; fewer in a table of more columns
+FARTHEST = 10  # columns at the head of the page that moved most since the last release
 WIDTH, HEIGHT = 264, 60  # pixels of a histogram
 
 
@@ -112,11 +113,13 @@ def page(
     warnings: Sequence[str],
     profile: Mapping[str, Mapping[str, Any]],
     contracts: Mapping[str, str],
+    reference: Mapping[str, Any] | None,
     dropped: Mapping[str, str],
     base_rate: float | None,
 ) -> str:
     """The result of a validation as a page: its sentences, its metrics and a part for each column."""
     places = {name: f"c{number}" for number, name in enumerate(profile)}
+    moved = {name: column["drift"] for name, column in profile.items() if "drift" in column}
     return render(
         Path(__file__).with_suffix(".html"),
         is_valid=is_valid,
@@ -131,6 +134,9 @@ def page(
         dropped=dropped,
         places=places,
         base_rate=base_rate,
+        reference=reference,
+        moved=len(moved),
+        farthest=sorted(moved.items(), key=lambda item: (-item[1], item[0]))[:FARTHEST],
         drawings={name: drawing(column["bins"]) for name, column in profile.items() if column.get("bins")},
         quantiles=list(QUANTILES),
         most={

@@ -43,6 +43,7 @@ def prepare(folder: Path, table: pd.DataFrame, model: str, params: Mapping[str, 
     knobs = {
         **params,
         "data": {"path": TABLE, "schema": str(schema), "options": {}},
+        "validate": params["validate"] | {"reference": None},
         "train": params["train"] | {"models": {model: params["train"]["models"][model]}},
         "evaluate": params["evaluate"] | {"resamples": 100},
     }

@@ -20,6 +20,7 @@ from churn.blocks import ColumnsOf, Table
 from churn.doubts import constant, leak, many_missing, outliers, rare_class, repeated_rows, twin_rows
 from churn.params import read_params, read_section
 from churn.profile import column_profile, contract, kind_of, page, parts_of, rate
+from churn.reference import Reference, read_reference
 from churn.schema import (
     LARGEST,
     MAX_TEXT,
@@ -57,7 +58,7 @@ class Validation:
     def metrics(self) -> dict[str, Any]:
         """The small flat part: how many sentences, and the statistics of the table as a whole."""
         counts = {"is_valid": self.is_valid, "errors": len(self.errors), "warnings": len(self.warnings)}
-        return counts | {key: value for key, value in self.stats.items() if key != "profile"}
+        return counts | {key: value for key, value in self.stats.items() if key not in ("profile", "reference")}
 
 
 def validate(
@@ -69,10 +70,16 @@ def validate(
     min_class_share: Annotated[float, Field(ge=0, le=0.5)],
     max_outlier_share: Share,
     leak_auc: Annotated[float, Field(gt=0.5, le=1)],
+    reference: Path | None = None,
 ) -> Validation:
-    """Check texts under schema names (n >= 1 rows). Sentences call the schema `where` and count rows from 1."""
+    """Check texts under schema names (n >= 1 rows). Sentences call the schema `where` and count rows from 1.
+
+    `reference` is the file of churn.reference; its release is left out where the table has few of its columns.
+    """
     texts = texts.reset_index(drop=True) if isinstance(texts, pd.DataFrame) else texts
     headers, n = list(texts), len(texts)
+    before = read_reference(reference) if reference else Reference()
+    before = before if before.fits(headers) else Reference()
     parts = {part.name: part for part in schema.parts if part.name in texts}
     unread = [header for header in headers if header not in parts and header not in schema.dropped]
     copies = fingerprints(texts, headers).duplicated()
@@ -100,6 +107,8 @@ def validate(
                 *leak(values, churned, leak_auc, where),
             ]
         profile[name] = column_profile(cells, values, kind_of(name, schema), churned, parts_of(len(headers)))
+        if isinstance(part, Column) and (moved := before.distance(name, values)) is not None:
+            profile[name]["drift"] = moved
         if failed:
             profile[name]["failing"] = {check: examples(cells, rows) for check, rows in failed.items()}
         nulls.append(cells.isna().mean())
@@ -113,6 +122,7 @@ def validate(
         "duplicate_ids": int(repeated.sum()),
         "copies_but_for_id": int(twins.sum()),
         "target_rate": rate(churned),
+        "reference": before.model_dump(exclude={"columns"}) if before.columns else None,
         "profile": {header: profile[header] for header in headers},
     }
     return Validation(not errors, errors, warnings, stats)
@@ -280,6 +290,7 @@ def as_page(validation: Validation, schema: Schema, where: str) -> str:
         is_valid=validation.is_valid,
         schema=where,
         metrics=validation.metrics,
+        reference=validation.stats["reference"],
         errors=validation.errors,
         warnings=validation.warnings,
         profile=profile,

@@ -97,6 +97,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Tes
     folder = tmp_path_factory.mktemp("people")
     knobs = {
         "data.path": "people.csv", "data.schema": "people.yaml", "data.options": {"sep": ";"}, "train.folds": 3,
+        "validate.reference": None,
         "evaluate.slices": ["device"], "evaluate.resamples": 100, "deploy.reference": 100, "select.ensemble": "always",
     }  # fmt: skip
     params = with_knobs(yaml.safe_load((ROOT / "params.yaml").read_text()), knobs)

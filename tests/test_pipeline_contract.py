@@ -202,7 +202,8 @@ def test_who_reads_a_file_of_params_yaml_depends_on_it(stage: str) -> None:
     words |= {argument.arg for node in nodes if isinstance(node, ast.arguments) for argument in node.kwonlyargs}
     read = words & {"path", "schema"} if "data" in sections(script(stage)) else set()
     measured = {"${profit.measured}"} if "churn/measured.py" in closure(script(stage)) else set()
-    assert set(from_params(stage)) == {f"${{data.{key}}}" for key in read} | measured
+    reference = {"${validate.reference}"} if "churn/reference.py" in closure(script(stage)) else set()
+    assert set(from_params(stage)) == {f"${{data.{key}}}" for key in read} | measured | reference
 
 
 @each_stage

@@ -18,7 +18,7 @@ from tests.e2e.browser import MARKS, SCHEMES, WIDTHS, chromium, violations
 from tests.e2e.test_console import focus_on, press
 from tests.monitoring.ab.test_report import DESIGN, EXPERIMENT, PROFIT, frame
 from tests.monitoring.check.test_verdict import LIMITS, WORST
-from tests.stages.test_validate import SCHEMA, checked, table, with_cell
+from tests.stages.test_validate import SCHEMA, checked, of_a_release, table, with_cell
 
 pytestmark = MARKS
 
@@ -29,21 +29,21 @@ def browser() -> Iterator[Any]:
         yield opened
 
 
-def data() -> str:
-    """Of a table with a mistake, and with a level as long as a paragraph."""
+def data(folder: Path) -> str:
+    """Of a table with a mistake, far from the last release, and with a level as long as a paragraph."""
     texts = with_cell(with_cell(table(), 3, "tenure", "5000"), 4, "contract", "level" * 60)
-    return as_page(checked(texts), SCHEMA, "schemas/my.yaml")
+    return as_page(checked(texts, reference=of_a_release(folder)), SCHEMA, "schemas/my.yaml")
 
 
-def check() -> str:
+def check(_: Path) -> str:
     return check_page.as_html(Report(verdict="breach", reasons=reasons_of(WORST, LIMITS), findings=WORST), "drift.html")
 
 
-def split() -> str:
+def split(_: Path) -> str:
     return ab_page.as_html(ab_report(frame((1000, 1000), (500, 400)), EXPERIMENT, PROFIT, DESIGN))
 
 
-def campaign() -> str:
+def campaign(_: Path) -> str:
     return campaign_page.as_html(made(1))
 
 
@@ -52,8 +52,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Address of each page, by name."""
     folder: Path = tmp_path_factory.mktemp("pages")
     for page in (data, check, split, campaign):
-        (folder / page.__name__).with_suffix(".html").write_text(page())
-    return {file.stem: file.as_uri() for file in folder.iterdir()}
+        (folder / page.__name__).with_suffix(".html").write_text(page(folder))
+    return {file.stem: file.as_uri() for file in folder.glob("*.html")}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

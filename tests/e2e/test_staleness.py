@@ -25,6 +25,7 @@ KNOBS = [
     ("data.path", "data/raw/other.csv", ["extract", "load", "deploy"]),
     ("data.schema", "schemas/other.yaml", READ_SCHEMA),
     ("validate.leak_auc", 0.95, ["validate"]),
+    ("validate.reference", "schemas/other.json", ["validate"]),
     ("preprocess.seed", 1, ["preprocess"]),
     ("featurize.features", ["tenure_log"], ["featurize", "evaluate", "deploy"]),
     ("train.folds", 4, TRAIN),
@@ -84,6 +85,7 @@ def test_a_knob_makes_stale_the_stages_that_read_it(name: str, value: object, st
         ("data/raw/customers.csv", "data/raw/other.csv"),
         ("schemas/telco.yaml", "schemas/other.yaml"),
         ("campaigns/measured.json", "campaigns/other.json"),
+        ("schemas/reference.json", "schemas/other.json"),
     ):
         shutil.copy(restored / source, restored / other)
     set_knobs(restored, **{name.replace(".", "__"): value})

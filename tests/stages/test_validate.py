@@ -18,6 +18,7 @@ from markupsafe import escape
 
 from churn.leakage import auc_alone
 from churn.read_table import read_table
+from churn.reference import of_numbers
 from churn.schema import Schema, read_schema
 from churn.script import run
 from churn.table import named
@@ -64,7 +65,7 @@ def texts() -> pd.DataFrame:
     return table()
 
 
-def checked(texts: pd.DataFrame, schema: Schema = SCHEMA, **knobs: float) -> Validation:
+def checked(texts: pd.DataFrame, schema: Schema = SCHEMA, **knobs: Any) -> Validation:
     return validate(texts, schema, "my.yaml", **KNOBS | knobs)
 
 
@@ -474,6 +475,37 @@ def test_a_dropped_column_is_told_and_no_warning(caplog: pytest.LogCaptureFixtur
     main()
     assert "not read, as my.yaml says: 'Reason' (too late)" in caplog.messages
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def of_a_release(folder: Path) -> Path:
+    """A file of validate.reference: of the good table, contracts of which all were for a month."""
+    columns = {"tenure": of_numbers(table()["tenure"].astype(float)), "contract": {"shares": {"Month": 1.0}}}
+    (path := folder / "reference.json").write_text(
+        json.dumps({"release": "abc", "table": "june.csv", "customers": ROWS, "columns": columns})
+    )
+    return path
+
+
+def test_the_page_tells_what_moved_most_since_the_last_release(tmp_path: Path) -> None:
+    validation = checked(table(), reference=of_a_release(tmp_path))
+    drift = {name: column["drift"] for name, column in validation.stats["profile"].items() if "drift" in column}
+    assert drift["tenure"] == 0
+    assert drift["contract"] > 0.4
+    assert "reference" not in validation.metrics
+    page = as_page(validation, SCHEMA, "my.yaml")
+    head = page[page.index("Drift since") : page.index("<h2>Columns")]
+    assert "60 training customers of the release abc, learned from june.csv" in head
+    assert head.index(">contract<") < head.index(">tenure<")
+    assert f"drift {drift['contract']:.3f}" in page
+
+
+def test_a_release_of_another_table_or_none_is_not_compared_with(tmp_path: Path) -> None:
+    other = table().drop(columns=["tenure", "contract"])
+    (empty := tmp_path / "empty.json").write_text("{}")
+    for texts, reference in ((other, of_a_release(tmp_path)), (table(), empty), (table(), None)):
+        validation = checked(texts, reference=reference)
+        assert validation.stats["reference"] is None
+        assert "Nothing to compare with" in as_page(validation, SCHEMA, "my.yaml")
 
 
 @pytest.mark.slow
