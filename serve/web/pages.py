@@ -39,6 +39,12 @@ MENU = [
     ("/console/campaigns", "Campaigns"),
     ("/console/releases", "Releases"),
 ]
+# pages that stand elsewhere than below their entry -> the entry
+ENTRY = {
+    "/console/plans": "/console/campaigns",
+    "/console/compare": "/console/releases",
+    "/console/acts": "/console/releases",
+}
 TITLES = {
     403: "Not allowed",
     404: "Not there",
@@ -142,12 +148,18 @@ def text_of(request: Request, template: str, **values: Any) -> str:
             root=root_of(request),
             path=path,
             here=str(URL(path).replace(query=request.url.query or None)),
-            menu=MENU,
+            menu=[(address, name, address == entry_of(path)) for address, name in MENU],
             visitor=visitor_of(request),
             console=console_of(request),
             **values,
         )
     )
+
+
+def entry_of(path: str) -> str:
+    """The address in the menu to which a page belongs, "" for none."""
+    above = "/".join(path.split("/")[:3])
+    return ENTRY.get(above, above)
 
 
 def failure(request: Request, status: int, *sentences: str) -> HTMLResponse:

@@ -193,3 +193,20 @@ def test_every_reason_of_a_check_leads_to_a_section_of_the_runbook(client: Any) 
     page = client.get("/console/runbook").text
     sections = set(re.findall(r'<h2 id="([a-z]+)"', page))
     assert {*overview.RUNBOOK.values(), "churnlogdown", "churnreleaserefused", "churncheckfails"} <= sections
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/", "Overview"),
+        ("/console/customers", "Customers"),
+        ("/console/production/input?name=tenure", "Production"),
+        ("/console/compare", "Releases"),
+        ("/console/acts/rollback", "Releases"),
+        ("/console/plans", "Campaigns"),
+        ("/console/runbook", None),
+    ],
+)
+def test_the_menu_marks_where_a_page_belongs(address: str, name: str | None, client: Any) -> None:
+    marked = re.findall(r'aria-current="page">(.*?)<', client.get(address, headers={"accept": "text/html"}).text)
+    assert marked == ([name] if name else [])
