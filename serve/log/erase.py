@@ -31,7 +31,8 @@ ROUNDS = 5  # in which answers to the customer may still come in
 BEYOND = {
     "answers without a customer_id": "nobody can tell whose they are: python -m serve.log prune --days N",
     "spools of services on other hosts": "run the same command there, or again once their /ready says ready",
-    "the table at data.path and tables that are scored": "remove the customer's rows there, then run: dvc repro",
+    "the table at data.path, tables that are scored, and the pages that show cells of theirs that fail":
+        "remove the customer's rows there, then run: dvc repro, and where there are Data Docs: make expectations",
     "DVC's cache and remotes, which keep tables of earlier commits and of branches retrain/VERSION":
         "once no commit needs them: dvc gc --workspace --cloud, which removes all versions but the present one",
     "bundles, whose golden, held-out and reference customers stand there without ids, and MLflow's copies of them":
