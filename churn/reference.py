@@ -122,7 +122,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m churn.reference", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", type=Path, help="the release's folder")
     given = parser.parse_args()
-    path, content = Path(read_section("validate")["reference"]), reference_of(open_release(given.bundle))
+    if not (where := read_section("validate").get("reference")):
+        raise InputError("params.yaml names no file as validate.reference; add it: schemas/reference.json")
+    path, content = Path(where), reference_of(open_release(given.bundle))
     columns = ",\n".join(f"    {json.dumps(name)}: {json.dumps(made)}" for name, made in content.pop("columns").items())
     facts = "".join(f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in content.items())
     write_text(path, f'{{\n{facts}  "columns": {{\n{columns}\n  }}\n}}\n')  # a line each: a diff shows which changed

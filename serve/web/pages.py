@@ -126,8 +126,10 @@ def add_page(
         return shown(request, template, content=content)
 
     answers = get_type_hints(view)["return"]
-    documented: dict[str, Any] = {"response_model": answers, "responses": TWIN, "summary": summary, "tags": ["console"]}
-    documented["dependencies"] = [Depends(reader_of)]
+    documented: dict[str, Any] = {
+        "response_model": answers, "responses": TWIN, "summary": summary, "tags": ["console"],
+        "dependencies": [Depends(reader_of)],
+    }  # fmt: skip
     # the twin first: a part of the page's address may be any text
     router.routes.append(TwinRoute(twin or f"{path}.json", view, methods=["GET"], **documented))
     router.routes.append(PageRoute(path, page, methods=["GET"], include_in_schema=False))

@@ -85,6 +85,17 @@ def test_the_command_writes_what_validate_reads(
     assert Path("here/reference.json").read_bytes() == first
 
 
+@pytest.mark.parametrize("knobs", [{}, {"reference": None}])
+def test_where_no_file_is_named_the_command_says_so(
+    knobs: dict[str, None], released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["reference", str(released)])
+    Path("params.yaml").write_text(yaml.safe_dump({"validate": knobs}))
+    with pytest.raises(InputError, match=r"names no file as validate\.reference"):
+        main()
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
