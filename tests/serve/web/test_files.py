@@ -131,6 +131,15 @@ def test_a_file_is_its_senders_alone(browser: Callable[[str], Any], table: str) 
     assert client.get(f"{address}/file.json", headers={"x-api-key": READER}).status_code == 404
 
 
+def test_a_file_is_removed_only_by_a_form_of_its_session(browser: Callable[[str], Any], table: str) -> None:
+    client = browser(READER)
+    address = f"/console/files/{send(client, table).json()['id']}"
+    for fields in ({"form": ""}, {"form": "of-another-session"}):
+        assert client.post(f"{address}/remove", data=fields).status_code == 403
+    assert client.get(address).status_code == 200
+    assert post(client, f"{address}/remove", of=client.get("/console/files").text).status_code == 303
+
+
 def test_a_program_sends_and_removes_by_its_key(service: Any, table: str, settings: Path) -> None:
     key = {"x-api-key": READER}
     content = ended(service, send(service, table, **key), **key)
