@@ -24,15 +24,21 @@ def refuse_inside(out: str | Path, source: str) -> None:
         raise InputError(f"{out} lies in {source}, whose files are scored; choose a folder elsewhere")
 
 
-def made_ready(out: Place, names: Sequence[str], *others: str, below: str = "") -> None:
-    """Remove what a killed run left half-written; an InputError where the folder holds anything but these scores."""
-    expected = {*names, *(name.replace("part-", "rejected-") for name in names), MANIFEST, *others}
+def sweep(out: Place, below: str = "") -> None:
+    """Remove what was left half-written: by a run that was killed, or by a worker that this one lost."""
     for name in out.names(below):
         if LEFTOVER.fullmatch(name):
             out.remove(f"{below}/{name}".lstrip("/"))
-        elif name not in expected:
+
+
+def made_ready(out: Place, names: Sequence[str], *others: str, below: str = "") -> None:
+    """An InputError where the folder holds anything but these scores; else what was left half-written is removed."""
+    expected = {*names, *(name.replace("part-", "rejected-") for name in names), MANIFEST, *others}
+    for name in out.names(below):
+        if name not in expected and not LEFTOVER.fullmatch(name):
             whose = "of another input or release" if OURS.fullmatch(name) else "which is none of these scores"
             raise InputError(f"{out} holds {name}, {whose}; choose an empty folder or remove what is in it")
+    sweep(out, below)
 
 
 def write_manifest(out: Place, identity: dict[str, Any], edges: dict[str, Any], pieces: Sequence[Any]) -> None:

@@ -122,7 +122,7 @@ class Folder:
         temporary.replace(target)
 
     def remove(self, name: str) -> None:
-        (self.path / name).unlink()
+        (self.path / name).unlink(missing_ok=True)
 
     def commit(self, name: str, content: bytes) -> None:
         write_text(self.path / name, content.decode())

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from serve.score.engines import Task, Work
-from serve.score.folder import made_ready, refuse_inside, write_manifest
+from serve.score.folder import made_ready, refuse_inside, sweep, write_manifest
 from serve.score.job import Job, live
 from serve.score.piece import entry_of, name_of, number_of, score_piece
 from serve.score.pieces import Format, Piece, pieces_of
@@ -45,6 +45,7 @@ def score(
             version: {name: values.tolist() for name, values in of_inputs.items()}
             for version, of_inputs in live(job).edges.items()
         }
+        sweep(out)
         write_manifest(out, job.identity | {"reasons": reasons}, edges, entries)
         out.clear(SCRATCH)  # and then no upload that is under way is needed any more
         if log_url:

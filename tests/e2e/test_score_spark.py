@@ -109,6 +109,12 @@ def until_begun(run: subprocess.Popen[str], out: Path) -> int:
     return len(list(out.rglob("part-*")))
 
 
+def at_work(workers: list[subprocess.Popen[bytes]]) -> list[int]:
+    """The executors that have a task: a process of Python."""
+    executors = [child for worker in workers for child in psutil.Process(worker.pid).children()]
+    return [executor.pid for executor in executors if executor.children()]
+
+
 def test_a_run_on_this_machine_that_is_stopped_and_begun_again_gives_the_bytes_of_one_without_spark(
     table: Path, folder: Path, environment: dict[str, str], expected: dict[str, bytes]
 ) -> None:
@@ -137,9 +143,10 @@ def test_a_cluster_loses_no_piece_with_an_executor_and_gives_the_same_bytes(
     out = folder / "standalone"
     on_spark = command(table, out, "--reasons", "5", "--engine", "spark", "--address", address)
     run = subprocess.Popen(on_spark, cwd=ROOT, env=environment, stderr=-1, text=True)
+    executor = until(lambda: next(iter(at_work(workers)), 0), 300)
+    os.kill(executor, signal.SIGSTOP)  # or the run might be over before the executor is killed
     assert until_begun(run, out) < len(list(table.iterdir()))
-    executors = [child.pid for worker in workers for child in psutil.Process(worker.pid).children()]
-    os.kill(executors[0], signal.SIGKILL)
+    os.kill(executor, signal.SIGKILL)
     assert run.wait(300) == 0, run.communicate()[1]
     assert re.search(r"Executor app-\S+ finished with state EXITED .*exitStatus 137", log.read_text())
     assert files(out) == expected
