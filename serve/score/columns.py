@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from churn.dates import dates_at
 from churn.schema import AS_OF, LARGEST, MAX_TEXT, Column, Schema, as_text
@@ -44,7 +45,7 @@ class Levels:
 class Checked:
     """n rows."""
 
-    ids: np.ndarray  # object (n,), None where there is none
+    ids: pa.Array  # string (n,), null where there is none
     numbers: dict[str, np.ndarray]  # (n,) each, as `Scorer.columns` gives them: all that are no categories
     levels: dict[str, Levels]  # the categories
     days: np.ndarray  # datetime64[D] (n,) from which dates count
@@ -72,7 +73,8 @@ class Checked:
         """These rows, by number or by truth; nothing is said any more of those that are not scored."""
         numbers = {name: values[rows] for name, values in self.numbers.items()}
         levels = {name: Levels(found.known, found.place[rows]) for name, found in self.levels.items()}
-        return Checked(self.ids[rows], numbers, levels, self.days[rows], {}, {})
+        ids = self.ids.take(pa.array(np.flatnonzero(rows) if rows.dtype == bool else rows))
+        return Checked(ids, numbers, levels, self.days[rows], {}, {})
 
 
 def check(table: pa.Table, schema: Schema, day: date) -> Checked:
@@ -93,14 +95,16 @@ def check(table: pa.Table, schema: Schema, day: date) -> Checked:
     days = days_of(table, schema, day, refused)
     for name in schema.dates:
         numbers[name] = days_before(pd.Series(numbers[name]), pd.Series(days)).to_numpy()
-    ids = np.full(len(table), None, dtype=object)
+    ids = pa.nulls(len(table), pa.string())
     if schema.id and schema.id.name in cells:
-        texts = ids_of(cells[schema.id.name], schema.missing)
-        ids = texts.to_numpy(object, na_value=None)
-        for row in np.flatnonzero(texts.str.len().gt(MAX_ID)).tolist():
-            refused[row].append(f"{schema.id.name}: has more than {MAX_ID} characters")
-        for row in np.flatnonzero(has_nul(texts)).tolist():
-            refused[row].append(f"{schema.id.name}: {HOLDS_NUL}")
+        ids = ids_of(cells[schema.id.name], schema.missing)
+        faulty = {
+            f"has more than {MAX_ID} characters": pc.greater(pc.utf8_length(ids), MAX_ID),
+            HOLDS_NUL: pc.match_substring(ids, "\0"),
+        }
+        for why, rows in faulty.items():
+            for row in np.flatnonzero(rows.fill_null(False)).tolist():
+                refused[row].append(f"{schema.id.name}: {why}")
     left = dict(rows_left_out(cells, schema))
     return Checked(ids, numbers, levels, days, {row: why for row, why in refused.items() if row not in left}, left)
 
@@ -178,13 +182,17 @@ def values(cells: pa.Array) -> list[Any]:
         return list(cells.cast(pa.string()).to_pylist())
 
 
-def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pd.Series:
-    """(n,) texts; ids differ from row to row, so that it does not pay to look for equal ones."""
+def ids_of(cells: pa.Array, missing: tuple[str, ...]) -> pa.Array:
+    """(n,) as `as_texts` reads them; ids differ from row to row, so that it does not pay to look for equal ones."""
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
     if pa.types.is_integer(cells.type):
         cells = cells.cast(pa.string())
-    return as_texts(cells.to_pandas(), missing)
+    if not is_text(cells.type):
+        return pa.array(as_texts(cells.to_pandas(), missing), pa.string())
+    texts = pc.utf8_trim_whitespace(cells).cast(pa.string())
+    none = pa.array(["", *(marker.strip() for marker in missing)])
+    return pc.if_else(pc.is_in(texts, none), pa.scalar(None, pa.string()), texts)
 
 
 def read(cells: pa.Array, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, dict[int, str]]:
@@ -280,14 +288,10 @@ def faults_of(texts: pd.Series, values: pd.Series, unreadable: pd.Series, column
         for is_out, words in bounds:
             yield from ((place, f"{texts[place]} is {words}") for place in np.flatnonzero(is_out).tolist())
     if column.type == "category":
-        yield from ((place, HOLDS_NUL) for place in np.flatnonzero(has_nul(texts)).tolist())
+        holds_nul = texts.str.contains("\0", regex=False).to_numpy(bool, na_value=False)
+        yield from ((place, HOLDS_NUL) for place in np.flatnonzero(holds_nul).tolist())
         for place in np.flatnonzero(texts.str.len().gt(MAX_TEXT)).tolist():
             yield place, f"has more than {MAX_TEXT} characters"
-
-
-def has_nul(texts: pd.Series) -> np.ndarray:
-    """bool (n,)"""
-    return texts.str.contains("\0", regex=False).to_numpy(bool, na_value=False)
 
 
 def wanted(column: Column) -> str:

@@ -86,12 +86,12 @@ class Live:
         columns = [column for column in self.schema.columns if column.type in ("category", "boolean")]
         return {header for column in columns for header in column.headers}
 
-    def is_challenged(self, ids: np.ndarray) -> np.ndarray:
-        """bool (n,): whom the challenger answers, as in the service; ids (n,), None where there is none."""
+    def is_challenged(self, ids: pa.Array) -> np.ndarray:
+        """bool (n,): whom the challenger answers, as in the service; ids (n,), null where there is none."""
         if not self.challenger or not self.share:
             return np.zeros(len(ids), bool)
         version = self.challenger.version
-        return np.array([name is not None and bucket(version, name) < self.share for name in ids], bool)
+        return np.array([name is not None and bucket(version, name) < self.share for name in ids.to_pylist()], bool)
 
 
 _live: dict[tuple[str, str | None, float], Live] = {}

@@ -100,18 +100,22 @@ def answers(table: pa.Table, found: Checked, models: Live, summaries: Mapping[st
     found = found.without([*found.refused, *found.left_out])
     n = len(found.ids)
     challenged = models.is_challenged(found.ids)
-    p, threshold, version = np.empty(n), np.empty(n), np.empty(n, dtype=object)
+    p, threshold = np.empty(n), np.empty(n)
     for model in models.models:
         rows = challenged if model.arm == "challenger" else ~challenged
         own = found if rows.all() else found.without(np.flatnonzero(~rows))
         scorer = models.scorers[model.version]
         q = scorer.probabilities(inputs := scorer.inputs(own))
-        p[rows], threshold[rows], version[rows] = q, model.threshold, model.version
+        p[rows], threshold[rows] = q, model.threshold
         summaries[model.version].add(inputs, q, q >= model.threshold)
-    words = pa.DictionaryArray.from_arrays((p >= threshold).astype("int8"), ["no_churn", "churn"]).cast(pa.string())
-    return pa.table(
-        [pa.array(found.ids, pa.string()), p, words, threshold, pa.array(version, pa.string())], schema=SCORES
-    )
+    words = one_of(["no_churn", "churn"], p >= threshold)
+    versions = one_of([model.version for model in models.models], challenged)
+    return pa.table([found.ids, p, words, threshold, versions], schema=SCORES)
+
+
+def one_of(texts: list[str], places: np.ndarray) -> pa.Array:
+    """(n,) strings; bool (n,) of the second one."""
+    return pa.DictionaryArray.from_arrays(places.astype("int8"), texts).cast(pa.string())
 
 
 def with_reasons(table: pa.Table, reasons: Reasons) -> pa.Table:
