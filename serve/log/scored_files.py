@@ -140,7 +140,7 @@ def renew_manifest(folder: Path) -> None:
     totals = {key: sum(piece[key] for piece in pieces) for key in ("rows", "scored", "rejected")}
     renewed = {**manifest, **totals, "pieces": pieces}
     if renewed != manifest:
-        write_text(folder / MANIFEST, json.dumps(renewed, indent=1, allow_nan=False) + "\n")
+        write_text(folder / MANIFEST, json.dumps(renewed, allow_nan=False) + "\n")
 
 
 def sync(path: Path) -> None:

@@ -44,4 +44,4 @@ def made_ready(out: Place, names: Sequence[str], *others: str, below: str = "") 
 def write_manifest(out: Place, identity: dict[str, Any], edges: dict[str, Any], pieces: Sequence[Any]) -> None:
     totals = {key: sum(piece[key] for piece in pieces) for key in ("rows", "scored", "rejected")}
     content = {"format": FORMAT, **identity, **totals, "edges": edges, "pieces": list(pieces)}
-    out.commit(MANIFEST, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+    out.commit(MANIFEST, json.dumps(content, allow_nan=False).encode() + b"\n")
