@@ -5,6 +5,11 @@ piece of the input, the refused rows with the reasons, and at last MANIFEST.json
 after a kill, only what is missing is scored.
 """
 
+import gc
+
+if __name__ != "serve.score.__main__":  # the command or a worker of it: what imports make stays
+    gc.disable()  # and to look through it again and again takes a seventh of the start
+
 import argparse
 import logging
 import os
@@ -24,6 +29,8 @@ from serve.score.pieces import Format
 from serve.score.run import Engine, score
 from serve.settings import read_settings
 
+gc.freeze()
+gc.enable()
 log = logging.getLogger("serve.score")
 
 ABOVE = 1  # exit status: more rows were refused than --max-rejected allows
