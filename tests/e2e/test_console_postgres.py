@@ -1,6 +1,10 @@
-"""Pages that read the log, on PostgreSQL with many rows: by an index each, quickly, and small."""
+"""Pages that read the log, on PostgreSQL with many rows: by an index each, quickly, and small.
+
+CHURN_LOG_ROWS=10000000 pytest tests/e2e/test_console_postgres.py asks for so many answers and contacts.
+"""
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +20,14 @@ from serve.log.migrate import migrate
 from serve.web.campaigns.view import COUNTED, list_campaigns, stop_at_limits
 from serve.web.console import Console
 from serve.web.customers.past import past
+from serve.web.pages import MENU
 from serve.web.production.inputs import SCANNED, input_page
 from serve.web.production.view import production
 from tests.e2e.servers import Postgres
 from tests.serve.web.history import keep, report
 
 pytestmark = pytest.mark.e2e
-ROWS, CAMPAIGNS, CHECKS = 150_000, 30, 300
+ROWS, CAMPAIGNS, CHECKS = int(os.environ.get("CHURN_LOG_ROWS", "150000")), 30, 300
 NOW = datetime.now(UTC)
 
 ANSWERS = """
@@ -103,6 +108,20 @@ def test_a_page_reads_by_an_index_however_large_the_log_is(
             assert not re.search("Seq Scan on (predictions|contacts)", plan), plan
             assert max(map(int, re.findall(r"actual rows=(\d+)", plan))) <= rows, plan
     assert took < 1, took  # of a machine that is busy; alone it is a tenth
+
+
+def test_every_page_is_small(console: Console, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(client.app.state._state, "console", console)
+    version = console.service.live.champion.version
+    below = [
+        "production/input?name=contract&flaw=unseen", "campaigns/campaign-7", f"releases/{version}",
+        f"compare?a={version}&b={version}", "plans", "runbook",
+    ]  # fmt: skip
+    pages = {address: client.get(address) for address in [*dict(MENU), *(f"/console/{page}" for page in below)]}
+    pages["a customer"] = client.post("/console/customers/look-up", data={"customer_id": "c-77"})
+    assert {page.status_code for page in pages.values()} == {200}
+    assert "In the log" in pages["a customer"].text
+    assert not {address: len(page.content) for address, page in pages.items() if len(page.content) > 100_000}
 
 
 def test_parts_of_a_check_are_the_same_in_both_databases(console: Console) -> None:
