@@ -15,10 +15,14 @@ from typing import Any
 from churn.script import InputError
 
 
+class StorageError(InputError):
+    """Object storage is not reached, or refuses."""
+
+
 class ObjectStorage:
     """Files below a URL, by names relative to it, / between parts. An object appears whole or not at all.
 
-    FileNotFoundError and FileExistsError are what they say; all else that goes wrong is an InputError.
+    FileNotFoundError and FileExistsError are what they say; all else that goes wrong is a StorageError.
     """
 
     def __init__(self, url: str, setting: str = ""):
@@ -77,12 +81,12 @@ class ObjectStorage:
             raise
         except FileNotFoundError as error:
             if _code(error) == "NoSuchBucket":
-                raise InputError(f"{self.named}: there is no such bucket; make it, or correct the name") from None
+                raise StorageError(f"{self.named}: there is no such bucket; make it, or correct the name") from None
             raise
         except Exception as error:  # each kind of storage has errors of its own
             kind = "no rights" if isinstance(error, PermissionError) else type(error).__name__
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{self.named} can't be reached: {kind}: {reason}") from error
+            raise StorageError(f"{self.named} can't be reached: {kind}: {reason}") from error
 
 
 class ObjectReader(io.RawIOBase):

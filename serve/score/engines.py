@@ -3,6 +3,7 @@
 import ctypes
 import multiprocessing
 import signal
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,13 +15,17 @@ from typing import Any, cast
 import pyarrow as pa
 
 from churn.script import InputError
+from churn.storage import StorageError
 from serve.score.job import Job, carried
 
 Task = tuple[Any, ...]
 Work = Callable[..., dict[str, Any]]  # of a task and the job: writes a file, returns its entry of the manifest
 AGAIN = "run the same command again: what is finished stays"
-RETRIES = 3  # of a piece whose worker was lost
 PATIENCE = 10  # seconds until a cluster answers
+STORAGE_SETTINGS = (
+    "a worker takes endpoint and credentials from its own environment: "
+    "AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+)
 DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG: a worker ends with its parent
 
 
@@ -134,6 +139,22 @@ def in_one_line(work: Work, task: Task, job: Job) -> dict[str, Any]:
         raise InputError(f"{task[0].file}: {reason}; {AGAIN}, with fewer --processes") from None
 
 
+def on_worker(work: Work, task: Task, job: Job) -> dict[str, Any] | str:
+    """The entry, or the text of an error with this machine's name: not raised, or the cluster would try again."""
+    try:
+        return in_one_line(work, task, job)
+    except InputError as error:
+        way_out = f"; {STORAGE_SETTINGS}" if isinstance(error, StorageError) else ""
+        return f"on {socket.gethostname()}: {error}{way_out}"
+
+
+def entry_from(result: dict[str, Any] | str) -> dict[str, Any]:
+    """What a worker returned; an InputError where that is an error's text."""
+    if isinstance(result, str):
+        raise InputError(result)
+    return result
+
+
 def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterator[dict[str, Any]]:
     """On the cluster of a scheduler; its workers see the input and the output under the same paths."""
     try:
@@ -151,9 +172,9 @@ def on_dask(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Iterat
                 shared = client.scatter(carried(job), broadcast=True)
             except KeyError as error:  # of a worker that left meanwhile, by its address
                 raise TimeoutError(error) from None
-            asked = [client.submit(in_one_line, work, task, shared, pure=False, retries=RETRIES) for task in tasks]
+            asked = [client.submit(on_worker, work, task, shared, pure=False) for task in tasks]
             for one in as_completed(asked, loop=client.loop):
-                yield one.result()
+                yield entry_from(one.result())
         except (TimeoutError, KilledWorker, CancelledError) as error:
             why = " ".join(str(error).split())
             raise InputError(f"the cluster at {address} has no workers, or lost them: {why}; {AGAIN}") from None

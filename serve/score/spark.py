@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any
 
 from churn.script import InputError
-from serve.score.engines import AGAIN, PATIENCE, Task, Work, in_one_line
+from serve.score.engines import AGAIN, PATIENCE, Task, Work, entry_from, on_worker
 from serve.score.job import Job, carried
 
 VERSION = "4.3.0"  # of pyspark, the one that .ci/spark/requirements.txt pins
@@ -114,9 +114,7 @@ def results(spark: Any, running: Future[None], ready: Any) -> Iterator[dict[str,
         is_done = running.done()  # asked before the look, which then misses nothing
         for entry in ready.value[taken:]:
             taken += 1
-            if isinstance(entry, str):
-                raise InputError(entry)
-            yield entry
+            yield entry_from(entry)
         if is_done:
             running.result()  # or its error
             return
@@ -137,10 +135,7 @@ def score_on_executor(task: Task, work: Work, shared: Any, ready: Any) -> None:
     """In a Python process of an executor, which opens the releases for its first piece and is kept for the next."""
     # this process is killed when it is done with; Spark removes these folders
     tempfile.tempdir = os.environ["SPARK_LOCAL_DIRS"].split(",")[0]
-    try:
-        ready.add([in_one_line(work, task, shared.value)])
-    except InputError as error:
-        ready.add([str(error)])  # as a value: another attempt would end as this one
+    ready.add([on_worker(work, task, shared.value)])
 
 
 def reason(text: str) -> str:

@@ -25,11 +25,10 @@ from tests.conftest import ROOT
 from tests.e2e.test_score_dask import command
 
 SPARK = ROOT / ".venv/spark"
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not (SPARK / ".installed").exists(), reason="pyspark is not installed: make spark"),
-    pytest.mark.skipif(not shutil.which("java"), reason="Java is not installed"),
-]
+needs_spark = pytest.mark.skipif(
+    not (SPARK / ".installed").exists() or not shutil.which("java"), reason="pyspark (make spark) or Java is missing"
+)
+pytestmark = [pytest.mark.e2e, needs_spark]
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +162,7 @@ def test_a_piece_that_cannot_be_read_is_one_line(table: Path, folder: Path, envi
     )  # fmt: skip
     assert done.returncode == 2
     assert "serve.score: 5 of 16 pieces: 04.parquet" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"serve.score: {broken} can't be read: ")
+    assert done.stderr.splitlines()[-1].startswith(f"serve.score: on {socket.gethostname()}: {broken} can't be read: ")
     assert "Traceback" not in done.stderr
 
 
