@@ -5,9 +5,12 @@ tells where a killed run got to. A group is small, its rows are made before the 
 pause follows it: the service that writes there too waits for one group at most, and finds disk and processor free.
 """
 
+import fcntl
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -23,6 +26,7 @@ from churn.schema import ID
 from churn.script import InputError
 from serve.log.database import connect, first_line, write_lock
 from serve.log.migrate import migrate
+from serve.log.spool import FLAGS
 from serve.log.tables import COLUMNS, IS_ANSWER, Row, db_time, first_id, predictions, time_of_id
 from serve.score.columns import check, records, with_schema_names
 from serve.score.engines import AGAIN
@@ -36,6 +40,7 @@ GROUP = {"sqlite": 200, "postgresql": 1000}  # rows of a transaction
 # of the time that a transaction took, until the next one; SQLite's service also waits for the journal, which fills less
 # often so. benchmarks.score_log weighs both
 PAUSE = {"sqlite": 2.5, "postgresql": 0.5}
+WAITING = "another run logs the same scores; this one waits for it"
 
 
 def write_log(url: str, scored: Sequence[tuple[Piece, str, dict[str, Any]]], job: Job) -> None:
@@ -60,18 +65,19 @@ def log_piece(engine: Engine, piece: Piece, name: str, file: str, job: Job) -> i
 
     `name` is the piece's without reasons, which change no answer; its scores are in `file`.
     """
-    request_id = f"score-{Path(name).stem[-16:]}"
+    piece_hash = Path(name).stem[-16:]
+    request_id = f"score-{piece_hash}"
     size, pause = GROUP[engine.dialect.name], PAUSE[engine.dialect.name]
-    with engine.connect() as connection:
+    turn, written, resume = write_lock(engine), 0, 0.0
+    with engine.connect() as connection, reserved(connection, piece_hash):
         of_piece = select(func.min(predictions.c.id), func.max(predictions.c.id)).where(
             predictions.c.request_id == request_id, IS_ANSWER
         )
         first, last = connection.execute(of_piece).one()
-    at = time_of_id(first) if first else datetime.now(UTC)
-    there = int(last[-8:], 16) + 1 if last else 0  # not how many: rows of customers that were erased do not come again
-    rows = islice(rows_of(piece, file, job, request_id, at), there, None)
-    turn, written, resume = write_lock(engine), 0, 0.0
-    with engine.connect() as connection:
+        connection.commit()
+        at = time_of_id(first) if first else datetime.now(UTC)
+        there = int(last[-8:], 16) + 1 if last else 0  # not how many: rows of erased customers do not come again
+        rows = islice(rows_of(piece, file, job, request_id, at), there, None)
         while group := list(islice(rows, size)):
             time.sleep(max(0, resume - time.perf_counter()))
             began = time.perf_counter()
@@ -81,6 +87,37 @@ def log_piece(engine: Engine, piece: Piece, name: str, file: str, job: Job) -> i
             ended = time.perf_counter()
             resume = ended + pause * (ended - began)
     return written
+
+
+@contextmanager
+def reserved(connection: Connection, piece_hash: str) -> Iterator[None]:
+    """Keep other runs from logging this piece, in SQLite any piece: they wait for the end of the block.
+
+    The primary key alone would not do: its ids begin with the time at which a run began to log the piece.
+    """
+    if connection.dialect.name == "sqlite":
+        file = os.open(f"{connection.engine.url.database}.score", FLAGS, 0o600)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info(WAITING)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
+        return
+    key = int.from_bytes(bytes.fromhex(piece_hash), signed=True)
+    keepalives = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+    # else the server would keep the lock of a machine that is gone for two hours
+    connection.execute(select(*(func.set_config(name, value, False) for name, value in keepalives.items())))
+    if not connection.scalar(select(func.pg_try_advisory_lock(key))):
+        log.info(WAITING)
+        connection.execute(select(func.pg_advisory_lock(key)))
+    connection.commit()
+    yield
+    connection.execute(select(func.pg_advisory_unlock(key)))  # where the block ends with an error the run ends, too
+    connection.commit()
 
 
 def insert(connection: Connection, rows: Sequence[Row]) -> None:

@@ -289,12 +289,13 @@ def test_a_large_file_goes_in_parts_once_and_is_whole(bucket: str, monkeypatch: 
     assert begun(bucket) == []
 
 
-def test_two_runs_at_once_write_each_file_once(
+def test_two_runs_at_once_write_each_file_and_log_each_customer_once(
     there: str, bucket: str, expected: dict[str, bytes], releases: Path
 ) -> None:
-    runs = [Run(there, f"{bucket}/out", releases, *ALONE) for _ in range(2)]
+    runs = [Run(there, f"{bucket}/out", releases, *ALONE, "--log") for _ in range(2)]
     assert [run.end()[0] for run in runs] == [0, 0]
     assert content(f"{bucket}/out") == expected
+    assert logged(releases) == sorted(scored(f"{bucket}/out"))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz", "t.parquet"])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -94,3 +95,22 @@ def test_a_run_that_ended_in_the_middle_goes_on_where_it_was(
     found, frame = logged(engine), pd.read_parquet(table).drop(index=7)
     assert found["customer_id"].tolist() == frame["customer_id"].tolist()
     assert found["at"].nunique() == 1
+
+
+def test_two_runs_of_one_input_at_once_log_each_customer_once(
+    score: Callable[[], int], table: Path, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows_of, words = module.rows_of, [str(table), str(tmp_path / "other"), "--processes", "1", "--log"]
+    other = Thread(target=main, args=[words])
+
+    def after_another_began(*arguments: Any) -> Iterator[Any]:
+        if not other.ident:
+            other.start()
+            other.join(1)  # as far as it gets
+        return rows_of(*arguments)
+
+    monkeypatch.setattr(module, "rows_of", after_another_began)
+    assert score() == 0
+    other.join()
+    found, frame = logged(engine), pd.read_parquet(table).drop(index=7)
+    assert found["customer_id"].tolist() == frame["customer_id"].tolist()
