@@ -1,20 +1,24 @@
 """Rows a second and peak memory of python -m serve.score, as a ratio to mlflow.pyfunc on pandas frames.
 
-python -m benchmarks.score [--release FOLDER] [--rows 100000 1000000 10000000]
+python -m benchmarks.score [--release FOLDER] [--rows 100000 1000000 10000000] [--rounds 5]
 
-Both read and write the same Parquet files, in turn; start-up counts. serve.score runs in one process, and in one for
-each core as it does by default. The baseline runs up to a million rows, as it holds the whole table.
+Both read and write the same Parquet files, in turn, several rounds; start-up counts. A ratio is taken within a round;
+medians are printed. serve.score runs in one process, and in one for each core as it does by default. The baseline runs
+up to a million rows, as it holds the whole table.
 """
 
 import argparse
 import math
 import multiprocessing
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow.sklearn
@@ -34,6 +38,7 @@ from serve.releases.store import Store
 ROOT = Path(__file__).parents[1]
 CUSTOMERS = 1_000_000  # simulated; more rows repeat them under other ids
 BASELINE = 1_000_000  # rows, at most
+NAMES = ("one", "cores")  # of the processes
 
 
 def cost(*command: str, cwd: Path = ROOT, **variables: str) -> Cost:
@@ -78,6 +83,20 @@ def shown(found: Cost) -> str:
     return f"{found.seconds:.1f} s, {found.gigabytes:.2f} GiB"
 
 
+def in_turn(commands: Mapping[str, Sequence[str]], out: Path, **variables: str) -> dict[str, Cost]:
+    """Of each command, with nothing in the folder `out`."""
+    took = {}
+    for name, command in commands.items():
+        shutil.rmtree(out, ignore_errors=True)
+        took[name] = cost(*command, **variables)
+    return took
+
+
+def median(costs: list[Cost]) -> Cost:
+    """Of the seconds and of the memory."""
+    return Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
+
+
 def make(folder: Path, rows: list[int]) -> None:
     frame = simulated(folder)
     for n in rows:
@@ -88,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.score", description=__doc__.splitlines()[0])
     parser.add_argument("--release", type=Path, default=ROOT / "models/release")
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -105,25 +125,26 @@ def main() -> None:
         maker.join()
         if maker.exitcode:
             sys.exit("the tables could not be made")
-        lines, found = (
-            [["rows", "one process", "rows a second", "all cores", "mlflow.pyfunc", "ratio", "all cores"]],
-            {},
-        )
+        lines = [["rows", "one process", "rows a second", "all cores", "mlflow.pyfunc", "ratio", "all cores"]]
+        found, where = {}, {"CHURN_RELEASES": str(store.where)}
         for rows in sorted(given.rows):
-            source, out = folder / f"{rows}.parquet", str(folder / f"out-{rows}")
-            ours = found[rows] = cost(
-                "serve.score", str(source), out, "--processes", "1", CHURN_RELEASES=str(store.where)
-            )
-            all_cores = cost("serve.score", str(source), f"{out}-cores", CHURN_RELEASES=str(store.where))
-            line = [f"{rows:,}", shown(ours), f"{rows / ours.seconds:,.0f}", shown(all_cores)]
+            source, out = str(folder / f"{rows}.parquet"), folder / "out"
+            command = ("serve.score", source, str(out))
+            commands = dict(zip(NAMES, ((*command, "--processes", "1"), command), strict=True))
             if rows <= BASELINE:
-                other = cost("benchmarks.obvious_files", kept, str(source), str(folder / "obvious.parquet"))
-                line += [shown(other), *(f"{other.seconds / mine.seconds:.1f}" for mine in (ours, all_cores))]
+                commands["baseline"] = ("benchmarks.obvious_files", kept, source, str(folder / "obvious.parquet"))
+            rounds = [in_turn(commands, out, **where) for _ in range(given.rounds)]
+            usual = {name: median([took[name] for took in rounds]) for name in commands}
+            found[rows] = usual["one"].seconds
+            line = [f"{rows:,}", shown(usual["one"]), f"{rows / found[rows]:,.0f}", shown(usual["cores"])]
+            if rows <= BASELINE:
+                ratios = ([took["baseline"].seconds / took[name].seconds for took in rounds] for name in NAMES)
+                line += [shown(usual["baseline"]), *(f"{statistics.median(values):.1f}" for values in ratios)]
             lines.append(line + [""] * (7 - len(line)))
         few, many = min(found), max(found)
         print("\n".join(columns(lines)))
         if few < many:
-            growth = math.log(found[many].seconds / found[few].seconds) / math.log(many / few)
+            growth = math.log(found[many] / found[few]) / math.log(many / few)
             print(f"time grows as the rows to the power of {growth:.2f}")
 
 
