@@ -9,8 +9,8 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -48,9 +48,10 @@ def write_log(url: str, scored: Sequence[tuple[Piece, str, dict[str, Any]]], job
     engine = connect(url)
     try:
         migrate(engine)
+        turn = write_lock(engine)
         with tqdm(unit=" answers", unit_scale=True, disable=None) as bar:
             for piece, name, entry in scored:
-                written = log_piece(engine, piece, name, entry["file"], job)
+                written = log_piece(engine, turn, piece, name, entry, job)
                 bar.update(written)
                 if bar.disable:
                     log.info("%s: %d answers logged, %d were there", entry["file"], written, entry["scored"] - written)
@@ -61,28 +62,37 @@ def write_log(url: str, scored: Sequence[tuple[Piece, str, dict[str, Any]]], job
         engine.dispose()
 
 
-def log_piece(engine: Engine, piece: Piece, name: str, file: str, job: Job) -> int:
+def log_piece(
+    engine: Engine,
+    turn: Callable[[], AbstractContextManager[Any]],
+    piece: Piece,
+    name: str,
+    entry: Mapping[str, Any],
+    job: Job,
+) -> int:
     """Write the answers of a piece that is scored, as far as they are not there; how many were written.
 
-    `name` is the piece's without reasons, which change no answer; its scores are in `file`.
+    `name` is the piece's without reasons, which change no answer; the manifest's entry names the file of its scores.
     """
     piece_hash = Path(name).stem[-16:]
     request_id = f"score-{piece_hash}"
     size, pause = GROUP[engine.dialect.name], PAUSE[engine.dialect.name]
-    turn, written, resume = write_lock(engine), 0, 0.0
+    written, resume = 0, 0.0
     with engine.connect() as connection, reserved(connection, piece_hash):
         of_piece = select(func.min(predictions.c.id), func.max(predictions.c.id)).where(
             predictions.c.request_id == request_id, IS_ANSWER
         )
         first, last = connection.execute(of_piece).one()
         connection.commit()
+        there = int(last[-8:], 16) + 1 if last else 0  # not how many: rows of erased customers do not come again
+        if there == entry["scored"]:
+            return 0
         if connection.dialect.name == "sqlite":
             # a group is there for all at once; a power cut may take the last ones, until `write_log` has ended
             connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
             connection.commit()
         at = time_of_id(first) if first else datetime.now(UTC)
-        there = int(last[-8:], 16) + 1 if last else 0  # not how many: rows of erased customers do not come again
-        rows = islice(rows_of(piece, file, job, request_id, at), there, None)
+        rows = islice(rows_of(piece, entry["file"], job, request_id, at), there, None)
         while group := list(islice(rows, size)):
             time.sleep(max(0, resume - time.perf_counter()))
             began = time.perf_counter()
