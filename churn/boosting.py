@@ -20,7 +20,7 @@ class XGBoost(XGBClassifier):
     Its probabilities are double: in float32 those near 1 keep no digits for a calibration to work on.
     """
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+    def fit(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> Self:
         knobs = self.get_params()
         for knob, only in SERVED.items():
             if knobs[knob] is not None and str(knobs[knob]) != only:
@@ -30,16 +30,23 @@ class XGBoost(XGBClassifier):
         rounds, most = knobs["early_stopping_rounds"], knobs["n_estimators"]
         if not rounds or min(y.sum(), (1 - y).sum()) * HELD_ASIDE < LEAST:
             self.early_stopping_rounds = None
-            super().fit(X, y)
+            super().fit(X, y, sample_weight=sample_weight)
             self.early_stopping_rounds = rounds
             return self
-        fitted, held, y_fitted, y_held = train_test_split(
-            X, y, test_size=HELD_ASIDE, stratify=y, random_state=self.random_state
+        rows = np.arange(len(y))
+        fitted, held = train_test_split(rows, test_size=HELD_ASIDE, stratify=y, random_state=self.random_state)
+        of_fitted, of_held = (None, None) if sample_weight is None else (sample_weight[fitted], [sample_weight[held]])
+        super().fit(
+            X[fitted],
+            y[fitted],
+            sample_weight=of_fitted,
+            eval_set=[(X[held], y[held])],
+            sample_weight_eval_set=of_held,
+            verbose=False,
         )
-        super().fit(fitted, y_fitted, eval_set=[(held, y_held)], verbose=False)
         if len(y) < MANY:
             self.n_estimators, self.early_stopping_rounds = self.best_iteration + 1, None
-            super().fit(X, y)
+            super().fit(X, y, sample_weight=sample_weight)
             self.n_estimators, self.early_stopping_rounds = most, rounds
         return self
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from churn.intervals import MOST, Interval, wilson
+from churn.offers import effective
 
 RATES = ("selection_rate", "recall", "precision", "false_positive_rate")
 MEASURES = (*RATES, "bias", "profit_per_customer")  # bias: the mean probability minus the churn rate
@@ -21,11 +22,11 @@ DRAWS = 20_000  # of the largest error
 
 
 def ratios(
-    churned: np.ndarray, flagged: np.ndarray, p: np.ndarray, earned: np.ndarray
+    churned: np.ndarray, flagged: np.ndarray, p: np.ndarray, earned: np.ndarray, counted: np.ndarray | None = None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each measure as a sum over customers divided by another; (n,) each."""
+    """Each measure as a sum over customers, who are counted so often, divided by another; (n,) each."""
     y, chosen, everybody = churned.astype("float64"), flagged.astype("float64"), np.ones(len(p))
-    return {
+    parts = {
         "selection_rate": (chosen, everybody),
         "recall": (chosen * y, y),
         "precision": (chosen * y, chosen),
@@ -33,6 +34,8 @@ def ratios(
         "bias": (p - y, everybody),
         "profit_per_customer": (earned, everybody),
     }
+    w = everybody if counted is None else counted
+    return {name: (w * top, w * bottom) for name, (top, bottom) in parts.items()}
 
 
 def by_group(
@@ -67,13 +70,14 @@ def by_group(
     reach = critical([influence(*of[name], inside) for _, inside, name in cells], seed)
     for row, inside, name in cells:
         top, bottom = (part[inside] for part in of[name])
-        k, n = top.sum(), bottom.sum()
+        value, n = float(top.sum() / bottom.sum()), effective(bottom)
         if name in RATES:
-            low, high = wilson(round(k), round(n), reach)
+            low, high = wilson(round(value * n), round(n), reach)
         else:
-            spread = reach * float(top.std(ddof=1)) / np.sqrt(n)
-            low, high = k / n - spread, k / n + spread
-        row |= {name: float(k / n), f"{name}_low": low, f"{name}_high": high}
+            off, m = (top - value * bottom) / bottom.mean(), len(top)
+            spread = reach * float(np.sqrt((off**2).sum() / (m - 1) / m))
+            low, high = value - spread, value + spread
+        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
     values = [f"{name}{end}" for name in of for end in ("", "_low", "_high")]
     return pd.DataFrame(rows).reindex(columns=["column", "group", "customers", "masked", *values])
 

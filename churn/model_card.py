@@ -122,10 +122,14 @@ def release(card: Card, found: Findings) -> Section:
 
 def data(card: Card, schema: Schema) -> Section:
     read = card["data"]
+    n, effective = (read.get(f"{kind}train_customers") for kind in ("", "effective_"))
     facts = [
         ("table", read["table"]),
         ("sha256 of the table", read["sha256"]),
-        ("customers learned from", f"{read['train_customers']:,}"),
+        (
+            "customers learned from",
+            f"{n:,}" + (f", with weights; they tell as much as {effective:,}" if effective else ""),
+        ),
         ("customers held out", f"{read['test_customers']:,}, {'the newest' if schema.time else 'drawn at random'}"),
         ("share that left, among those learned from", f"{read['churn_rate']:.1%}"),
     ]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from churn.page import render
-from churn.schema import Column, Customer, Identifier, Schema
+from churn.schema import WEIGHT, Column, Customer, Identifier, Schema
 
 QUANTILES = {"min": 0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1}
 PARTS, FEW_PARTS, WIDE = 12, 5, 150  # bins of a number, levels of a category; fewer in a table of more columns
@@ -36,7 +36,7 @@ def kind_of(header: str, schema: Schema) -> str:
     names = {
         part.name: kind for part, kind in ((schema.id, "id"), (schema.time, "time"), (schema.target, "target")) if part
     }
-    return names.get(header, "not read")
+    return names.get(header, "weight" if header == WEIGHT else "not read")
 
 
 def contract(part: Identifier) -> str:

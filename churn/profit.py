@@ -68,9 +68,11 @@ class Profit:
             ) from None
         return np.where(np.isnan(value), np.nanmean(value), value)
 
-    def in_card(self, worth: np.ndarray) -> dict[str, Any]:
-        """As a release's card has it, with the customers' mean worth where it differs from customer to customer."""
-        mean = {MEAN_VALUE: round(float(worth.mean()), 6)} if isinstance(self.customer_value, str) else {}
+    def in_card(self, worth: np.ndarray, counted: np.ndarray | None = None) -> dict[str, Any]:
+        """As a release's card has it, with the mean worth (n,) of customers who are counted so often (n,), where it
+        differs from customer to customer."""
+        own = isinstance(self.customer_value, str)
+        mean = {MEAN_VALUE: round(float(np.average(worth, weights=counted)), 6)} if own else {}
         stated = {name: getattr(self, name) for name in ("customer_value", "offer_cost", "offer_success")}
         return stated | mean
 

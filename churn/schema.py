@@ -19,6 +19,7 @@ LARGEST = 1e15  # of a number, whatever its column's range: above, float32 featu
 MAX_TEXT = 200  # characters of a level
 MAX_LEVELS = 50  # of a category whose column says nothing else: rarer ones count as one
 AS_OF = "as_of"  # what requests call the day they describe, where the table has no time column
+WEIGHT = "_weight"  # how often a row counts, where data.weight names such a column; no column of a schema is called so
 CUSTOMER = (
     "customer_number"  # beside the inputs where some rows are of one customer, or copies, to keep them in one fold
 )

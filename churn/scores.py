@@ -5,8 +5,11 @@ resamples, which is a hundred times faster. tests/test_scores.py holds the two e
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+
+from churn.schema import WEIGHT
 
 SCORES = ("roc_auc", "average_precision", "brier", "log_loss", "accuracy", "f1", "precision", "recall")
 LOSSES = ("brier", "log_loss")  # the lower the better
@@ -16,9 +19,12 @@ BINS = 10  # of calibration, with equally many customers
 Weights = np.ndarray  # (b, n): how often each of n customers was drawn in each of b resamples
 
 
-def scores(churned: np.ndarray, p: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
-    """The eight SCORES; churned (n,) in {0, 1}, p (n,) = P(churned = 1), flagged as churn where p >= threshold."""
-    once, weighted = np.ones((1, len(p))), ResampledScores(churned, p)
+def scores(
+    churned: np.ndarray, p: np.ndarray, threshold: float = 0.5, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """The eight SCORES; churned (n,) in {0, 1}, p (n,) = P(churned = 1), flagged as churn where p >= threshold; weights
+    (n,) how often each customer counts."""
+    once, weighted = np.ones((1, len(p))) if weights is None else weights[None], ResampledScores(churned, p)
     found = weighted.ranking(once) | weighted.flagging(once, threshold)
     return {name: float(found[name][0]) for name in SCORES}
 
@@ -95,6 +101,11 @@ class Scored:
             "churn_rate": total(weights, self.churned) / n,
             "profit_per_customer": total(weights, self.earned) / n,
         }
+
+
+def weights_of(customers: Any) -> np.ndarray:
+    """(n,) how often each customer of a table counts; once, where it does not say."""
+    return np.asarray(customers[WEIGHT] if WEIGHT in customers else np.ones(len(customers)))
 
 
 def starts_of_ties(p: np.ndarray) -> np.ndarray:

@@ -23,10 +23,11 @@ from churn.customers import records
 from churn.export import export
 from churn.measured import settled
 from churn.model import AddFeatures, assemble, dump_model, load_selected, members_of
+from churn.offers import effective
 from churn.params import read_knobs, read_params, read_section
 from churn.profit import Profit
 from churn.query import table_file
-from churn.schema import LARGEST, TARGET, Schema, read_schema
+from churn.schema import LARGEST, TARGET, WEIGHT, Schema, read_schema
 from churn.scorer import Scorer
 from churn.scores import scores
 from churn.script import InputError, run
@@ -160,11 +161,11 @@ def card(
     }
 
 
-def cross_validation(churned: np.ndarray, oof: pd.DataFrame) -> dict[str, float]:
+def cross_validation(churned: np.ndarray, oof: pd.DataFrame, counted: np.ndarray) -> dict[str, float]:
     """Each score's mean over the folds and its standard deviation (k - 1), of the probabilities that are released."""
     p = oof["p"].to_numpy()
     parts = [(oof["fold"] == fold).to_numpy() for fold in sorted(oof["fold"].unique())]
-    folds = pd.DataFrame([scores(churned[part], p[part]) for part in parts])
+    folds = pd.DataFrame([scores(churned[part], p[part], weights=counted[part]) for part in parts])
     return {
         key: float(value)
         for name in folds
@@ -184,9 +185,11 @@ def learned_levels(model: Pipeline) -> dict[str, list[str]]:
     }
 
 
-def sample(customers: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
-    """n of them at random, or all, in their order."""
-    return customers.sample(min(n, len(customers)), random_state=seed).sort_index()
+def sample(customers: pd.DataFrame, n: int, seed: int, counted: np.ndarray | None = None) -> pd.DataFrame:
+    """n of them at random, or all, in their order; where some are counted more often, as often as they are drawn."""
+    again = counted is not None and (counted != 1).any()
+    weights = counted if again else None
+    return customers.sample(min(n, len(customers)), random_state=seed, replace=again, weights=weights).sort_index()
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -195,14 +198,14 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def write_release(
     building: Path, model: Pipeline, schema_file: Path, card: Mapping[str, Any], customers: Mapping[str, pd.DataFrame],
-    test_churned: pd.Series, reference: pd.DataFrame, found: model_card.Findings,
+    outcomes: pd.DataFrame, reference: pd.DataFrame, found: model_card.Findings,
 ) -> tuple[str, float]:  # fmt: skip
     """Fill the folder `building`, prove what it holds and seal it; the version, and the largest gap that was found."""
     onnx.save(export(model), building / release.MODEL)
     dump_model(model, building / release.PIPELINE)
     shutil.copy(schema_file, building / release.SCHEMA)
     samples = card["samples"]
-    sample(reference, samples["reference"], samples["seed"]).to_parquet(building / release.REFERENCE, index=False)
+    reference.to_parquet(building / release.REFERENCE, index=False)
     scorer = Scorer(release.unsealed(building, read_schema(building / release.SCHEMA), card))
     gap = prove(scorer, model, customers)
     schema = scorer.release.schema
@@ -212,10 +215,9 @@ def write_release(
     scored = zip(golden, scorer.probabilities(golden).tolist(), strict=True)
     write_lines(building / release.GOLDEN, [{"customer": customer, "churn_probability": q} for customer, q in scored])
     kept = sample(customers["test"], samples["holdout"], samples["seed"])
-    outcomes = zip(records(kept, schema), test_churned[kept.index].astype(bool).tolist(), strict=True)
-    write_lines(
-        building / release.HOLDOUT, [{"customer": customer, "churned": churned} for customer, churned in outcomes]
-    )
+    became = outcomes.loc[kept.index].to_dict("records")
+    held_out = [{"customer": customer, **what} for customer, what in zip(records(kept, schema), became, strict=True)]
+    write_lines(building / release.HOLDOUT, held_out)
     sealed = release.seal(building, card, partial(model_card.pages, schema=schema, found=found))
     Scorer.open(building)
     return sealed, gap
@@ -253,15 +255,15 @@ def main(
         features,
         *(choice[key] for key in calibration),
     )
-    frame, oof = read_inputs(inputs), pd.read_parquet(out_of_fold)
+    (frame, counted), oof = read_inputs(inputs), pd.read_parquet(out_of_fold)
     known = oof["fold"] >= 0  # the others were fitted, not cross-validated
     profit, evidence = settled(read_knobs("profit", Profit))
     found = {
-        "cross_validation": cross_validation(frame.loc[known, TARGET].to_numpy(), oof[known]),
+        "cross_validation": cross_validation(frame.loc[known, TARGET].to_numpy(), oof[known], counted[known]),
         "select": choice,
         "evaluate": json.loads(evaluate_metrics.read_text()),
         "fairness": json.loads(fairness.read_text()),
-        "profit": profit.in_card(profit.worth(splits["training"].select_dtypes("number"), len(frame))),
+        "profit": profit.in_card(profit.worth(splits["training"].select_dtypes("number"), len(frame)), counted),
         "measured": evidence,
     }
     facts = {
@@ -269,7 +271,8 @@ def main(
         "sha256": release.file_hash(table_file(Path(data["path"]), extracted)),
         "train_customers": len(splits["training"]),
         "test_customers": len(splits["test"]),
-        "churn_rate": round(float(splits["training"][TARGET].astype("float64").mean()), 6),
+        "churn_rate": round(float(np.average(frame[TARGET], weights=counted)), 6),
+        **({"effective_train_customers": round(effective(counted))} if (counted != 1).any() else {}),
     }
     specs = read_section("train.models")
     weights = {name: choice[f"weight_{name}"] for name in specs if choice[f"weight_{name}"]}
@@ -279,14 +282,20 @@ def main(
         else specs[choice["winner"]]
     )
     described = card(model, found, facts, spec, **read_params("deploy", card))
-    reference = frame.assign(churn_probability=oof["p"])[known]
+    whole, size, seed = (
+        frame.assign(churn_probability=oof["p"]),
+        *(described["samples"][k] for k in ("reference", "seed")),
+    )
+    reference = sample(whole[known], size, seed, counted[known])
     shown = model_card.Findings.read(select_metrics, evaluation, trained, [evaluate_plots, select_plots], list(specs))
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
     try:
-        churned = kept["test"][TARGET]
+        outcomes = kept["test"][[TARGET]].astype(bool)
+        if WEIGHT in kept["test"]:
+            outcomes["weight"] = kept["test"][WEIGHT]
         sealed, gap = write_release(
-            building, model, Path(data["schema"]), described, customers, churned, reference, shown
+            building, model, Path(data["schema"]), described, customers, outcomes, reference, shown
         )
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)

@@ -19,8 +19,8 @@ from churn.measured import settled
 from churn.model import assemble, load_model, load_selected
 from churn.params import closest, read_knobs, read_params, read_section
 from churn.profit import Profit
-from churn.schema import MAX_LEVELS, TARGET, Schema, read_schema
-from churn.scores import BINS, ResampledScores, Weights, enough_to_score, total
+from churn.schema import MAX_LEVELS, TARGET, WEIGHT, Schema, read_schema
+from churn.scores import BINS, ResampledScores, Weights, enough_to_score, total, weights_of
 from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("evaluate")
@@ -47,6 +47,7 @@ def evaluate(
     base_rate: float,
     profit: Profit,
     worth: np.ndarray,
+    counted: np.ndarray | None = None,
     *,
     baseline: str,
     slices: list[str],
@@ -56,17 +57,20 @@ def evaluate(
     fairness_customers: Annotated[int, Field(ge=2)] = 30,
     fairness_outcomes: Annotated[int, Field(ge=1)] = 10,
 ) -> dict[str, float]:
-    """Scores of the test customers with intervals; churned, p, p_baseline and worth (n,), the training's base_rate."""
-    offer = Offer.of(profit, float(worth.mean()))
+    """Scores of the test customers with intervals; churned, p, p_baseline, worth and how often each customer is counted
+    (n,), the training's base_rate."""
+    counted = np.ones(len(p)) if counted is None else counted
+    offer = Offer.of(profit, float(np.average(worth, weights=counted)))
 
     def measure_of(rows: np.ndarray) -> Measure:
         y, flagged = churned[rows], p[rows] >= threshold
         model, other = ResampledScores(y, p[rows]), ResampledScores(y, p_baseline[rows])
         earned = profit.of(y, flagged, worth[rows])
         from_all = profit.of(y, np.ones_like(flagged), worth[rows])
-        base_losses = (base_rate - y) ** 2
+        base_losses, once = (base_rate - y) ** 2, counted[rows]
 
         def measure(w: Weights) -> dict[str, np.ndarray]:
+            w = w * once
             n = w.sum(axis=1)
             ranking, baseline_auc = model.ranking(w), other.ranking(w)["roc_auc"]
             half = {f"{key}_at_half": value for key, value in model.flagging(w, 0.5).items()}
@@ -111,7 +115,13 @@ def doubtful(flagged: float, earned: float) -> Iterator[str]:
 
 
 def slice_scores(
-    churned: np.ndarray, p: np.ndarray, groups: pd.DataFrame, overall: Mapping[str, float], resamples: int, seed: int
+    churned: np.ndarray,
+    p: np.ndarray,
+    groups: pd.DataFrame,
+    overall: Mapping[str, float],
+    resamples: int,
+    seed: int,
+    counted: np.ndarray,
 ) -> pd.DataFrame:
     """A row for each level of each column of groups (n, .): n, churn rate, ROC AUC and calibration with intervals.
 
@@ -122,10 +132,11 @@ def slice_scores(
     for column in groups:
         for level in sorted(groups[column].dropna().astype(str).unique()):
             inside = (groups[column].astype(str) == level).to_numpy()
-            y, q = churned[inside], p[inside]
-            row = {"slice": f"{column} = {level}", "n": len(y), "churn_rate": y.mean(), "worse": False}
+            y, q, w = churned[inside], p[inside], counted[inside]
+            rate = np.average(y, weights=w)
+            row = {"slice": f"{column} = {level}", "n": len(y), "churn_rate": rate, "worse": False}
             if enough_to_score(y):
-                row |= with_intervals(bootstrap(slice_measure(y, q), len(y), resamples, seed))
+                row |= with_intervals(bootstrap(slice_measure(y, q, w), len(y), resamples, seed))
                 biased = abs(row["bias"]) > 0.05 and (row["bias_low"] > 0 or row["bias_high"] < 0)
                 row["worse"] = bool(row["roc_auc_high"] < overall["roc_auc_low"] or biased)
             rows.append(row)
@@ -155,22 +166,28 @@ def fairness_groups(customers: Mapping[str, pd.Series], names: Sequence[str], sc
     return pd.DataFrame(groups)
 
 
-def slice_measure(churned: np.ndarray, p: np.ndarray) -> Callable[[np.ndarray], Measure]:
+def slice_measure(churned: np.ndarray, p: np.ndarray, counted: np.ndarray) -> Callable[[np.ndarray], Measure]:
     """ROC AUC and bias, the mean probability minus the churn rate."""
 
     def measure_of(rows: np.ndarray) -> Measure:
         model, off = ResampledScores(churned[rows], p[rows]), p[rows] - churned[rows]
-        return lambda w: {"roc_auc": model.ranking(w)["roc_auc"], "bias": total(w, off) / w.sum(axis=1)}
+        once = counted[rows]
+
+        def measure(w: Weights) -> dict[str, np.ndarray]:
+            w = w * once
+            return {"roc_auc": model.ranking(w)["roc_auc"], "bias": total(w, off) / w.sum(axis=1)}
+
+        return measure
 
     return measure_of
 
 
-def curves(churned: np.ndarray, p: np.ndarray, threshold: float) -> dict[str, pd.DataFrame]:
-    """The plots' points, by file name; curves thinned to at most 200 points."""
-    fpr, tpr, _ = roc_curve(churned, p)
-    precision, recall, _ = precision_recall_curve(churned, p)
+def curves(churned: np.ndarray, p: np.ndarray, threshold: float, counted: np.ndarray) -> dict[str, pd.DataFrame]:
+    """The plots' points, by file name; curves thinned to at most 200 points. `counted` (n,) is how often."""
+    fpr, tpr, _ = roc_curve(churned, p, sample_weight=counted)
+    precision, recall, _ = precision_recall_curve(churned, p, sample_weight=counted)
     order = np.argsort(-p, kind="stable")
-    found, contacted = churned[order].cumsum() / churned.sum(), np.arange(1, len(p) + 1) / len(p)
+    found, contacted = (each[order].cumsum() / each.sum() for each in (counted * churned, counted))
     bins = np.array_split(np.argsort(p, kind="stable"), BINS)
     flagged = p >= threshold
     cells = {
@@ -179,13 +196,19 @@ def curves(churned: np.ndarray, p: np.ndarray, threshold: float) -> dict[str, pd
         "stayed, flagged": flagged & (churned == 0),
         "stayed, not flagged": ~flagged & (churned == 0),
     }
-    calibration = [{"predicted": p[part].mean(), "observed": churned[part].mean(), "n": len(part)} for part in bins]
+    means = [np.average([p[part], churned[part]], axis=1, weights=counted[part]) for part in bins]
+    calibration = [
+        {"predicted": predicted, "observed": observed, "n": len(part)}
+        for (predicted, observed), part in zip(means, bins, strict=True)
+    ]
     return {
         "roc": thinned(pd.DataFrame({"false_positive_rate": fpr, "true_positive_rate": tpr})),
         "precision_recall": thinned(pd.DataFrame({"recall": recall[::-1], "precision": precision[::-1]})),
         "gain": thinned(pd.DataFrame({"contacted": contacted, "churners_found": found, "lift": found / contacted})),
         "calibration": pd.DataFrame(calibration),
-        "confusion": pd.DataFrame({"outcome": list(cells), "customers": [int(c.sum()) for c in cells.values()]}),
+        "confusion": pd.DataFrame(
+            {"outcome": list(cells), "customers": [round(counted[c].sum()) for c in cells.values()]}
+        ),
     }
 
 
@@ -194,7 +217,7 @@ def thinned(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def importance(
-    model: Pipeline, customers: pd.DataFrame, churned: np.ndarray, seed: int, repeats: int = 3
+    model: Pipeline, customers: pd.DataFrame, churned: np.ndarray, seed: int, counted: np.ndarray, repeats: int = 3
 ) -> pd.DataFrame:
     """Permutation importance (Breiman 2001): how much ROC AUC is lost when one column of the table is shuffled.
 
@@ -202,13 +225,14 @@ def importance(
     """
     rng = np.random.default_rng(seed)
     kept = rng.permutation(len(customers))[:SHUFFLED]
-    customers, churned = customers.iloc[kept], churned[kept]
-    whole = roc_auc_score(churned, model.predict_proba(customers)[:, 1])
+    customers, churned, counted = customers.iloc[kept], churned[kept], counted[kept]
+    whole = roc_auc_score(churned, model.predict_proba(customers)[:, 1], sample_weight=counted)
     rows, names, step = [], list(customers), max(1, STACKED // (repeats * len(customers)))
     for columns in (names[start : start + step] for start in range(0, len(names), step)):
         stacked = pd.concat([shuffled(customers, column, rng) for column in columns for _ in range(repeats)])
         p = model.predict_proba(stacked)[:, 1].reshape(len(columns), repeats, -1)
-        lost = [whole - np.mean([roc_auc_score(churned, q) for q in draws]) for draws in p]
+        aucs = [[roc_auc_score(churned, q, sample_weight=counted) for q in draws] for draws in p]
+        lost = [whole - np.mean(values) for values in aucs]
         rows += [{"column": column, "roc_auc_lost": loss} for column, loss in zip(columns, lost, strict=True)]
     return pd.DataFrame(rows).sort_values("roc_auc_lost", ascending=False, kind="stable")
 
@@ -231,10 +255,11 @@ def main(
     knobs = read_params("evaluate", evaluate)
     profit, _ = settled(read_knobs("profit", Profit))
     customers = pd.read_parquet(test)
-    churned = customers.pop(TARGET).to_numpy("int64")
-    base_rate = float(pd.read_parquet(train, columns=[TARGET])[TARGET].astype("float64").mean())
+    churned, counted = customers.pop(TARGET).to_numpy("int64"), weights_of(customers)
+    learned = pd.read_parquet(train, columns=[name for name in (TARGET, WEIGHT) if name in (TARGET, *customers)])
+    base_rate = float(np.average(learned[TARGET].astype("float64"), weights=weights_of(learned)))
     schema, chosen = read_schema(Path(read_section("data")["schema"])), json.loads(choice.read_text())
-    beside = customers.drop(columns=[part.name for part in schema.parts if part.name in customers]).to_dict("series")
+    beside = customers[customers.columns.difference([*(part.name for part in schema.parts), WEIGHT], sort=False)]
     customers = customers[[column.name for column in schema.columns]]
     features, calibration = read_section("featurize")["features"], ("calibration_slope", "calibration_intercept")
     model = assemble(load_selected(selected, chosen), customers, features, *(chosen[key] for key in calibration))
@@ -243,22 +268,22 @@ def main(
     groups = pd.DataFrame({name: there[name] for name in knobs["slices"] if name in there})
     if skipped := [name for name in knobs["slices"] if name not in there]:
         log.warning("skipped the slices %s: the table has not the columns; it has %s", skipped, list(there))
-    fair = fairness_groups(beside | there, knobs["fairness"], schema)
+    fair = fairness_groups(beside.to_dict("series") | there, knobs["fairness"], schema)
     worth = profit.worth(customers.select_dtypes("number"), len(customers))
     p = model.predict_proba(customers)[:, 1]
     p_baseline = load_model(candidates / knobs["baseline"] / "model.joblib").predict_proba(inputs)[:, 1]
     threshold = chosen["threshold"]
-    result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, profit, worth, **knobs)
-    for line in doubtful(float((p >= threshold).mean()), result["profit_per_customer"]):
+    result = evaluate(churned, p, p_baseline.astype("float64"), threshold, base_rate, profit, worth, counted, **knobs)
+    for line in doubtful(float(np.average(p >= threshold, weights=counted)), result["profit_per_customer"]):
         log.warning(line)
-    by_slice = slice_scores(churned, p, groups, result, knobs["resamples"], knobs["seed"])
+    by_slice = slice_scores(churned, p, groups, result, knobs["resamples"], knobs["seed"], counted)
     result["slices_worse"] = int(by_slice["worse"].sum())
-    measured = ratios(churned, p >= threshold, p, profit.of(churned, p >= threshold, worth))
+    measured = ratios(churned, p >= threshold, p, profit.of(churned, p >= threshold, worth), counted)
     least = (knobs["fairness_customers"], knobs["fairness_outcomes"])
     by_fairness = by_group(measured, churned, fair, *least, knobs["seed"])
     tables = {
-        **curves(churned, p, threshold),
-        "importance": importance(model, customers, churned, knobs["seed"]),
+        **curves(churned, p, threshold, counted),
+        "importance": importance(model, customers, churned, knobs["seed"], counted),
         "slices": by_slice,
         "fairness": by_fairness.round(DISCREET),
     }

@@ -10,14 +10,15 @@ from churn.blocks import read_blocks, write_blocks
 from churn.features import FEATURES
 from churn.model_inputs import input_names, model_inputs
 from churn.params import closest, read_params, read_section
-from churn.schema import CUSTOMER, TARGET, Schema, read_schema
+from churn.schema import CUSTOMER, TARGET, WEIGHT, Schema, read_schema
 from churn.script import InputError, replacing, run
 
 log = logging.getLogger("featurize")
 
 
 def featurize(blocks: Iterable[pd.DataFrame], schema: Schema, *, features: list[str]) -> Iterator[pd.DataFrame]:
-    """Blocks of the outcome as int8, the customer's number where there is one, and the model inputs under schema names.
+    """Blocks of the outcome as int8, the customer's number and weight where there is one, and the model inputs under
+    schema names.
 
     A feature whose columns are absent is skipped.
     """
@@ -36,8 +37,9 @@ def featurize(blocks: Iterable[pd.DataFrame], schema: Schema, *, features: list[
                 log.warning("skipped %s: the table has not the columns", skipped)
         made = model_inputs(customers, *names)
         made.insert(0, TARGET, block[TARGET].astype("int8"))
-        if CUSTOMER in block:
-            made.insert(1, CUSTOMER, block[CUSTOMER])
+        for name in (CUSTOMER, WEIGHT):
+            if name in block:
+                made.insert(1, name, block[name])
         # Parquet keeps them: `train` then runs again for another limit only, not for every edit of the schema
         made.attrs["max_levels"] = {c.name: c.max_levels for c in schema.columns if c.max_levels}
         yield made

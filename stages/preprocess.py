@@ -11,7 +11,7 @@ from pydantic import Field
 
 from churn.blocks import ColumnsOf, RowsOf, Table, blocks_of, write_blocks
 from churn.params import read_params, read_section
-from churn.schema import CUSTOMER, MAX_LEVELS, TARGET, Schema, read_schema
+from churn.schema import CUSTOMER, MAX_LEVELS, TARGET, WEIGHT, Schema, read_schema
 from churn.script import InputError, replacing, run, write_json
 from churn.table import copies_of, customers, fingerprints
 
@@ -46,6 +46,8 @@ def preprocess(
     rows = RowsOf(texts, kept)
     table = customers(rows, schema).rename(columns={schema.target.name: TARGET})
     table[CUSTOMER] = belonging_together(rows, schema)
+    if WEIGHT in rows:
+        table[WEIGHT] = rows[WEIGHT].astype("float64")
     repeats = bool(schema.id and schema.id.repeats)
     if schema.time and (split == "time" or (split == "auto" and not repeats)):
         train, test = split_by_time(table, schema.time.name, test_size)
@@ -65,12 +67,12 @@ def preprocess(
         "rows_beyond_largest": once - len(rows),
         "rows_of_test_customers": before - len(train),
         "leak_columns": sum(header in schema.dropped for header in texts),
-        "unknown_columns": len(set(texts) - set(schema.dropped) - {part.name for part in schema.parts}),
+        "unknown_columns": len(set(texts) - set(schema.dropped) - {part.name for part in schema.parts} - {WEIGHT}),
     }
     if not train[CUSTOMER].duplicated().any():
         train = train.drop(columns=CUSTOMER)
     test = test.drop(columns=CUSTOMER)
-    named = {*(part.name for part in schema.parts), TARGET, CUSTOMER}
+    named = {*(part.name for part in schema.parts), TARGET, CUSTOMER, WEIGHT}
     for name in (name for name in rows if name not in named):
         groups = rows[name]
         if groups.nunique() <= MAX_LEVELS:

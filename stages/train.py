@@ -23,12 +23,13 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from churn.model import LevelRates, as_double, dump_model
 from churn.params import PARAMS, closest, read_params
-from churn.schema import CUSTOMER, MAX_LEVELS, TARGET
-from churn.scores import scores
+from churn.schema import CUSTOMER, MAX_LEVELS, TARGET, WEIGHT
+from churn.scores import scores, weights_of
 from churn.script import InputError, replacing, run, write_json
 
 log = logging.getLogger("train")
@@ -71,9 +72,11 @@ def train(
     """Cross-validate and fit model `name`; inputs (n, k), churned (n,) in {0, 1}. The same for any number of jobs.
 
     Rows of one customer, by the column CUSTOMER where there is one, stay in one fold. Of more than `sample` rows that
-    many are cross-validated, at random; the model is fitted on all.
+    many are cross-validated, at random; the model is fitted on all. They count as often as the column WEIGHT says,
+    where there is one: for the classifier and the scores, while what encodes the inputs is of rows.
     """
-    customer, inputs = inputs.get(CUSTOMER), inputs.drop(columns=CUSTOMER, errors="ignore")
+    customer, weights = inputs.get(CUSTOMER), weights_of(inputs)
+    inputs = inputs.drop(columns=[CUSTOMER, WEIGHT], errors="ignore")
     model = pipeline(inputs, estimator(models[name], seed), models[name].get("scale", False))
     chosen = np.arange(len(inputs))
     if len(inputs) > sample:
@@ -86,15 +89,15 @@ def train(
     with threadpool_limits(1):
         *of_folds, final = Parallel(n_jobs=jobs, prefer="threads")(
             [
-                *(delayed(_cross)(clone(model), inputs, churned, *part) for part in parts),
-                delayed(_fit)(clone(model), inputs, churned),
+                *(delayed(_cross)(clone(model), inputs, churned, weights, *part) for part in parts),
+                delayed(_fit)(clone(model), inputs, churned, weights),
             ]
         )
     out_of_fold = pd.DataFrame({"fold": in_fold, "p": np.full(len(inputs), np.nan)})
     held_out, gaps = [], []
     for (fitted, held), (p_fitted, p_held) in zip(parts, of_folds, strict=True):
         out_of_fold.loc[held, "p"] = p_held
-        seen, unseen = scores(churned[fitted], p_fitted), scores(churned[held], p_held)
+        seen, unseen = (scores(churned[i], p, weights=weights[i]) for i, p in ((fitted, p_fitted), (held, p_held)))
         held_out.append(unseen)
         gaps.append({key: seen[key] - unseen[key] for key in unseen})
     return Trained(final, out_of_fold, held_out, gaps)
@@ -249,17 +252,25 @@ def main(
     log.info("%s: ROC AUC %.4f +- %.4f over %d folds", name, mean["roc_auc"], mean["roc_auc_std"], len(trained.folds))
 
 
-def _fit(model: Pipeline, inputs: pd.DataFrame, churned: np.ndarray) -> Pipeline:
+def _fit(model: Pipeline, inputs: pd.DataFrame, churned: np.ndarray, weights: np.ndarray) -> Pipeline:
+    counted = {"classify__sample_weight": weights} if (weights != 1).any() else {}
+    if counted and not has_fit_parameter(model[-1], "sample_weight"):
+        raise InputError(f"is a {type(model[-1]).__name__}, which takes no weights; leave it out, or data.weight")
     # OpenMP's limit is each thread's own
     with threadpool_limits(1, user_api="openmp"):
-        return model.fit(inputs, churned)
+        return model.fit(inputs, churned, **counted)
 
 
 def _cross(
-    model: Pipeline, inputs: pd.DataFrame, churned: np.ndarray, fitted: np.ndarray, held: np.ndarray
+    model: Pipeline,
+    inputs: pd.DataFrame,
+    churned: np.ndarray,
+    weights: np.ndarray,
+    fitted: np.ndarray,
+    held: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """P(churned = 1) of the customers that were fitted, and of those held out."""
-    _fit(model, inputs.iloc[fitted], churned[fitted])
+    _fit(model, inputs.iloc[fitted], churned[fitted], weights[fitted])
     of_fitted, of_held = (model.predict_proba(inputs.iloc[rows])[:, 1].astype("float64") for rows in (fitted, held))
     return of_fitted, of_held
 

@@ -24,6 +24,7 @@ from churn.reference import Reference, read_reference
 from churn.schema import (
     LARGEST,
     MAX_TEXT,
+    WEIGHT,
     Column,
     Customer,
     Identifier,
@@ -81,7 +82,7 @@ def validate(
     before = read_reference(reference) if reference else Reference()
     before = before if before.fits(headers) else Reference()
     parts = {part.name: part for part in schema.parts if part.name in texts}
-    unread = [header for header in headers if header not in parts and header not in schema.dropped]
+    unread = [header for header in headers if header not in {*parts, *schema.dropped, WEIGHT}]
     copies = fingerprints(texts, headers).duplicated()
     twins = twin_rows_of(texts, schema) & ~copies
     repeated = repeated_ids(texts, schema, copies)
@@ -113,6 +114,7 @@ def validate(
             profile[name]["failing"] = {check: examples(cells, rows) for check, rows in failed.items()}
         nulls.append(cells.isna().mean())
     errors += one_class(churned, schema.target, where)
+    errors += unfit_weights(texts[WEIGHT]) if WEIGHT in texts else ()
     (errors if schema.strict else warnings).extend(unread_columns(unread, where))
     stats = {
         "rows": n,
@@ -272,6 +274,17 @@ def one_class(churned: pd.Series, target: Target, where: str) -> Iterator[str]:
         yield (
             f"column '{target.name}': all {churned.count()} readable values are {side} ({listed(values)}); "
             f"a model needs both outcomes, correct the table or {where}"
+        )
+
+
+def unfit_weights(cells: pd.Series) -> Iterator[str]:
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if (unfit := ~(numbers.gt(0) & np.isfinite(numbers))).any():
+        first = int(unfit.argmax())
+        value = "a missing one" if pd.isna(cells[first]) else quoted(cells[first])
+        yield (
+            f"the column of data.weight: {unfit.sum()} of {len(cells)} values are no positive finite numbers, e.g. "
+            f"{value} in row {first + 1}; correct the table, or set data.weight: null in params.yaml"
         )
 
 

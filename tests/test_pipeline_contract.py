@@ -54,7 +54,6 @@ OUTSIDE = {
     "churn/campaigns.py": "the gate's, the monitoring's and the campaigns' alone",
     "churn/experiments.py": "of reports on arms that chance has split",
     "churn/sequential.py": "of reports on arms that chance has split",
-    "churn/offers.py": "of those who look at outcomes, which the pipeline's table holds already",
     "churn/reasons.py": "the check's and the service's alone",
     "churn/storage.py": "the service's, and that of those who read scored files",
     "churn/scored.py": "the check's, the campaigns' and python -m serve.score's alone",

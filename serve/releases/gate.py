@@ -238,7 +238,7 @@ def check(store: Store, version: str, log_url: str, against: str = "") -> dict[s
         "test": Labelled(
             [line["customer"] for line in held_out],
             [line["churned"] for line in held_out],
-            np.ones(len(held_out)),
+            np.array([line.get("weight", 1.0) for line in held_out]),
             0.0,
         ),
         "production": from_production(log_url, *added(store, version)),

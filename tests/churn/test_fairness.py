@@ -51,6 +51,22 @@ def test_rates_differences_and_ratios_are_fairlearn_s() -> None:
             assert gaps[column][f"{name}_ratio"] == pytest.approx(frame.ratio()[name], abs=1e-12)
 
 
+def test_a_customer_who_counts_more_often_is_so_many_but_tells_of_one() -> None:
+    churned, p, groups = world(2_000, seed=4)
+    counted = np.where(p > 0.4, 5.0, 1.0)
+    rows = np.repeat(np.arange(len(p)), counted.astype("int64"))
+    flagged, earned = p >= THRESHOLD, (p >= THRESHOLD) * (churned * 120.0 - 40)
+    one = by_group(ratios(churned, flagged, p, earned, counted), churned, groups, 30, 10, seed=1)
+    other = by_group(
+        ratios(*(each[rows] for each in (churned, flagged, p, earned))), churned[rows], groups.iloc[rows], 30, 10, 1
+    )
+    for name in MEASURES:
+        assert one[name].tolist() == pytest.approx(other[name].tolist(), abs=1e-12)
+    for name in ("selection_rate", "bias"):
+        width, too_small = (found[f"{name}_high"] - found[f"{name}_low"] for found in (one, other))
+        assert (width > 1.2 * too_small).all()
+
+
 def test_bias_and_profit_are_means() -> None:
     churned, p, groups = world(500, seed=3)
     found = measured(churned, p, groups).set_index("group")

@@ -22,6 +22,7 @@ READ_SCHEMA = ["load", "validate", "preprocess", "featurize", "evaluate", "deplo
 KNOBS = [
     ("simulate.customers", 5000, ["simulate"]),
     ("data.options", {"sep": ","}, ["load"]),
+    ("data.weight", "_weight", ["load"]),
     ("data.path", "data/raw/other.csv", ["extract", "load", "deploy"]),
     ("data.schema", "schemas/other.yaml", READ_SCHEMA),
     ("validate.leak_auc", 0.95, ["validate"]),

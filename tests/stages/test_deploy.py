@@ -1,5 +1,6 @@
 """deploy: the graph is the model, the bundle is whole and repeats byte for byte, or nothing is left behind."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -13,7 +14,9 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import yaml
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import LabelSpreading
 from threadpoolctl import threadpool_limits
@@ -22,13 +25,14 @@ from churn import release
 from churn.customers import records
 from churn.export import export
 from churn.model import assemble, load_model
-from churn.schema import TARGET, Schema, read_schema
+from churn.schema import TARGET, WEIGHT, Schema, read_schema
 from churn.scorer import Scorer
 from churn.script import InputError, run
 from stages import deploy
 from stages.deploy import check_requests, edge_customers, golden_customers, prove, sample
 from stages.train import pipeline
 
+REFERENCE = "models/release/reference"
 FEATURES = ["total_spent", "avg_monthly_ratio", "tenure_group", "tenure_log"]
 MODELS = ("logistic_regression", "random_forest", "gradient_boosting", "xgboost")
 CALIBRATIONS = [
@@ -239,6 +243,57 @@ def test_a_holdout_is_drawn_with_its_outcomes_where_there_are_too_many() -> None
     assert kept.index.is_monotonic_increasing
     assert (kept["tenure"] == kept.index).all()
     assert not kept.equals(sample(test, 300, seed=2))
+
+
+@pytest.fixture(scope="module")
+def weighted(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with customers of whom those with fibre count five times, and a release of logistic regression."""
+    from stages import evaluate, featurize, load, preprocess, select, train
+
+    folder = tmp_path_factory.mktemp("weighted")
+    table = pd.read_csv(project / "data/raw/customers.csv", dtype="str", keep_default_na=False)
+    table["stands for"] = np.where(table["internet_service"] == "Fiber optic", "5", "1")
+    table.to_csv(folder / "customers.csv", index=False)
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["data"] |= {"path": "customers.csv", "weight": "stands for"}
+    params["train"]["models"] = {"logistic_regression": params["train"]["models"]["logistic_regression"]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for name in ("schemas", "requirements.txt"):
+        (folder / name).symlink_to(project / name)
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for stage in (load, preprocess, featurize):
+            stage.main()
+        train.main("logistic_regression")
+        for stage in (select, evaluate, deploy):
+            stage.main()
+    return folder
+
+
+def test_weights_reach_the_scores_the_holdout_and_the_card_and_no_request(weighted: Path, project: Path) -> None:
+    bundle, plain = release.open_release(weighted / "models/release"), pd.read_parquet(project / "data/test.parquet")
+    test = pd.read_parquet(weighted / "data/test.parquet")
+    counted = np.where(plain["internet_service"] == "Fiber optic", 5.0, 1.0)
+    assert [line["weight"] for line in bundle.holdout()] == test[WEIGHT].tolist() == counted.tolist()
+    p = Scorer(bundle).probabilities([line["customer"] for line in bundle.holdout()])
+    auc = roc_auc_score(test[TARGET].astype(bool), p, sample_weight=counted)
+    assert bundle.card["test"]["roc_auc"] == pytest.approx(auc, abs=1e-6)
+    names = {column.name for column in bundle.schema.columns}
+    assert {name for line in bundle.holdout() + bundle.golden() for name in line["customer"]} <= names
+    assert WEIGHT not in bundle.card["inputs"]["numbers"]
+    learned = pd.read_parquet(weighted / "data/train.parquet")
+    effective = learned[WEIGHT].sum() ** 2 / (learned[WEIGHT] ** 2).sum()
+    assert bundle.card["data"]["effective_train_customers"] == round(effective) < len(learned)
+    assert f"with weights; they tell as much as {effective:.0f}" in (bundle.folder / "README.md").read_text()
+
+
+def test_the_reference_is_the_customers_for_whom_those_with_weights_stand(weighted: Path) -> None:
+    """What production asks about is compared with it, and of that some were left out of the table."""
+    learned, reference = (pd.read_parquet(weighted / f"{name}.parquet") for name in ("data/train", REFERENCE))
+    has_fibre = learned["internet_service"] == "Fiber optic"
+    share = np.average(has_fibre, weights=learned[WEIGHT])
+    assert (reference["internet_service"] == "Fiber optic").mean() == pytest.approx(share, abs=0.1)
+    assert share > has_fibre.mean() + 0.2 and WEIGHT not in reference
 
 
 def test_the_reference_has_each_customer_s_own_out_of_fold_probability(released: Path, project: Path) -> None:

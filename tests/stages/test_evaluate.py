@@ -54,6 +54,35 @@ def test_an_interval_stands_around_its_value() -> None:
         assert found[f"{key}_low"] <= found[key] <= found[f"{key}_high"], key
 
 
+def weighted(churned: np.ndarray, p: np.ndarray, counted: np.ndarray) -> dict[str, Any]:
+    knobs: dict[str, Any] = {"baseline": "simple", "slices": [], "resamples": 200, "seed": 1}
+    return evaluate(churned, p, p, 0.4, 0.3, PROFIT, PROFIT.worth({}, len(p)), counted, **knobs)
+
+
+def test_a_customer_who_counts_ten_times_is_ten_alike_but_tells_of_one() -> None:
+    churned, p = drawn(2000, seed=3)
+    counted = np.where(p > 0.5, 10.0, 1.0)
+    rows = np.repeat(np.arange(len(p)), counted.astype("int64"))
+    one, other = weighted(churned, p, counted), evaluated(churned[rows], p[rows])
+    for key in set(HEADLINES) - {"ece"}:  # its bins hold as many rows each
+        assert one[key] == pytest.approx(other[key]), key
+    width, too_small = (found["roc_auc_high"] - found["roc_auc_low"] for found in (one, other))
+    assert width > 1.5 * too_small
+
+
+@pytest.mark.slow
+def test_intervals_of_customers_who_stand_for_others_hold_the_truth() -> None:
+    """Those above .4 are held back with a chance of a tenth, as in a campaign."""
+    truth, keys = evaluated(*drawn(200_000, seed=0), b=1), ("roc_auc", "brier", "precision", "profit_per_customer")
+    held = []
+    for seed in range(1, 61):
+        churned, p = drawn(6000, seed)
+        there = (p < 0.4) | (np.random.default_rng([seed, 1]).random(len(p)) < 0.1)
+        found = weighted(churned[there], p[there], np.where(p > 0.4, 10.0, 1.0)[there])
+        held.append([found[f"{key}_low"] <= truth[key] <= found[f"{key}_high"] for key in keys])
+    assert (np.mean(held, axis=0) >= 0.85).all()
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     rows = drawn(300, seed=3)
     one, twin, other = (json.dumps(evaluated(*rows, seed=seed)) for seed in (1, 1, 2))
@@ -117,7 +146,9 @@ def sliced() -> pd.DataFrame:
     p = np.where(group == "biased", stretch(p, 1, 1), p)
     rare = pd.Series("rest", group.index).mask(group.index.isin(np.flatnonzero(churned == 0)[:100]), "no leavers")
     size = pd.Series(["few"] * 29 + ["many"] * 2970 + [None])
-    found = slice_scores(churned, p, pd.DataFrame({"group": group, "size": size, "rare": rare}), whole, 200, 1)
+    found = slice_scores(
+        churned, p, pd.DataFrame({"group": group, "size": size, "rare": rare}), whole, 200, 1, np.ones(len(p))
+    )
     return found.set_index("slice")
 
 
@@ -148,7 +179,7 @@ def test_the_slices_of_a_column_hold_every_customer(sliced: pd.DataFrame) -> Non
 
 
 def test_curves_are_bounded_and_end_where_they_should() -> None:
-    found = curves(*drawn(5000, seed=9), 0.4)
+    found = curves(*drawn(5000, seed=9), 0.4, np.ones(5000))
     assert max(len(table) for table in found.values()) <= POINTS
     assert found["roc"].iloc[[0, -1]].to_numpy().tolist() == [[0, 0], [1, 1]]
     assert found["gain"].iloc[-1].tolist() == pytest.approx([1, 1, 1])
@@ -162,7 +193,7 @@ def test_thinning_keeps_short_curves_whole() -> None:
 
 def test_confusion_and_calibration_count_every_customer() -> None:
     churned, p = drawn(503, seed=10)
-    found = curves(churned, p, 0.4)
+    found = curves(churned, p, 0.4, np.ones(len(p)))
     cells = dict(found["confusion"].itertuples(index=False))
     assert sum(cells.values()) == found["calibration"]["n"].sum() == 503
     assert cells["churned, flagged"] == ((p >= 0.4) & (churned == 1)).sum()
@@ -179,13 +210,13 @@ def test_the_only_column_that_tells_comes_first() -> None:
     customers = pd.DataFrame({"noise": rng.normal(size=500), "signal": rng.normal(size=500)})
     churned = (customers["signal"] + rng.normal(size=500) > 0).to_numpy("int64")
     model: Pipeline = make_pipeline(LogisticRegression()).fit(customers, churned)
-    found = importance(model, customers, churned, seed=1)
+    found = importance(model, customers, churned, 1, np.ones(len(churned)))
     assert found["column"].tolist() == ["signal", "noise"]
     lost = dict(found.itertuples(index=False))
     whole = roc_auc_score(churned, model.predict_proba(customers)[:, 1])
     assert lost["signal"] == pytest.approx(whole - 0.5, abs=0.05)
     assert lost["noise"] == pytest.approx(0, abs=0.02)
-    pd.testing.assert_frame_equal(found, importance(model, customers, churned, seed=1))
+    pd.testing.assert_frame_equal(found, importance(model, customers, churned, 1, np.ones(len(churned))))
 
 
 # the command

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from churn.model import AddFeatures
-from churn.schema import CUSTOMER, TARGET, Schema
+from churn.schema import CUSTOMER, TARGET, WEIGHT, Schema
 from churn.script import InputError
 from stages.featurize import featurize, main
 
@@ -40,6 +40,12 @@ def test_a_feature_whose_columns_are_absent_is_skipped_and_told(caplog: pytest.L
     made = made_of(CUSTOMERS.drop(columns="monthly_charges"), ["total_spent", "tenure_log"])
     assert list(made) == ["tenure", "tenure_log", "contract"]
     assert caplog.messages[-1] == "skipped ['total_spent']: the table has not the columns"
+
+
+def test_the_weight_stands_beside_the_inputs() -> None:
+    made = made_of(CUSTOMERS.assign(**{WEIGHT: [1.0, 9.0]}), [])
+    assert made.pop(WEIGHT).tolist() == [1.0, 9.0]
+    pd.testing.assert_frame_equal(made, made_of(CUSTOMERS, []))
 
 
 def test_a_misspelt_feature_is_named_with_the_one_that_was_meant() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from churn.schema import WEIGHT
 from churn.script import run
 from stages.load import main
 
@@ -53,6 +54,29 @@ def test_the_same_table_gives_the_same_bytes() -> None:
     assert Path("one.parquet").read_bytes() == Path("two.parquet").read_bytes()
 
 
+@pytest.mark.usefixtures("repo")
+def test_the_column_of_weights_has_one_name_from_here_on() -> None:
+    Path("params.yaml").write_text("data: {path: t.csv, schema: my.yaml, weight: extra}")
+    main()
+    assert pd.read_parquet(LOADED)[WEIGHT].tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "header", "line"),
+    [
+        ("extr", "extra", "params.yaml: data.weight is 'extr' (did you mean 'extra'?); t.csv has no such column beside "
+                          "those of the schema, but ['extra']"),
+        ("Tenure", "extra", "params.yaml: data.weight is 'Tenure'; t.csv has no such column beside those of the schem"),
+        ("null", WEIGHT, f"t.csv has a column '{WEIGHT}'; name it as data.weight in params.yaml, or rename it"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("repo")
+def test_weights_are_named_or_none(weight: str, header: str, line: str, caplog: pytest.LogCaptureFixture) -> None:
+    Path("params.yaml").write_text(f"data: {{path: t.csv, schema: my.yaml, weight: {weight}}}")
+    Path("t.csv").write_text(CSV.replace("extra", header))
+    assert refused(caplog).startswith(line)
+
+
 CUT = "t.csv: 1 rows have not the header's 4 fields, first line 4 with 2; it ends in '4', column 'Tenure'"
 BROKEN = {
     "empty": ("t.csv", "", "t.csv is empty; expected a header and one row per customer"),
@@ -93,7 +117,8 @@ def test_a_broken_input_is_refused_in_one_line(
 def test_a_misspelt_key_is_named_with_the_one_that_was_meant(caplog: pytest.LogCaptureFixture) -> None:
     Path("params.yaml").write_text("data: {path: t.csv, schema: my.yaml, optoins: {}}")
     assert refused(caplog) == (
-        "params.yaml: data has no knob 'optoins' (did you mean 'options'?); it has ['path', 'schema', 'options']"
+        "params.yaml: data has no knob 'optoins' (did you mean 'options'?); "
+        "it has ['path', 'schema', 'options', 'weight']"
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from churn.schema import CUSTOMER, TARGET, Schema
+from churn.schema import CUSTOMER, TARGET, WEIGHT, Schema
 from churn.script import InputError
 from stages.preprocess import main, preprocess, stratified
 
@@ -46,6 +46,16 @@ def dated(n: int = 60, a_day: int = 5, seed: int = 0) -> pd.DataFrame:
     """Customers in any order, `a_day` of them on each date."""
     days = [f"2024-01-{1 + i // a_day:02}" for i in range(n)]
     return texts(n, snapshot_date=np.random.default_rng(seed).permutation(days))
+
+
+def test_weights_come_to_both_sides_as_numbers_and_move_nobody() -> None:
+    plain, weighted = texts(), texts(**{WEIGHT: ["1", "2.5"] * 30})
+    for before, after in zip(preprocess(plain, SCHEMA, **KNOBS), preprocess(weighted, SCHEMA, **KNOBS), strict=True):
+        if isinstance(after, dict):
+            assert before == after
+        else:
+            assert after[WEIGHT].tolist() == [2.5 if int(name[1:]) % 2 else 1.0 for name in after["customer_id"]]
+            pd.testing.assert_frame_equal(before, after.drop(columns=WEIGHT))
 
 
 # what belongs together

@@ -42,6 +42,7 @@ TRUTH = sigmoid(RNG.normal(-1, 1.2, N))
 CHURNED = (RNG.random(N) < TRUTH).astype("int64")
 FOLDS = np.arange(N) % 5
 WORTH = PROFIT.worth({}, N)
+ONCE = np.ones(N)
 
 
 def oof(p: np.ndarray) -> pd.DataFrame:
@@ -108,6 +109,21 @@ def test_the_rule_reads_the_order_of_the_models() -> None:
     assert chosen(models, one_standard_error=True).name == "simple"
 
 
+def test_a_customer_who_counts_twice_is_one_who_stands_twice() -> None:
+    models = {"a": noisy(1), "b": noisy(2)}
+    counted = np.where(TRUTH > 0.4, 2.0, 1.0)
+    rows = np.repeat(np.arange(N), counted.astype("int64"))
+    stacked = {name: oof(p).iloc[rows] for name, p in models.items()}
+    knobs = KNOBS | {"ensemble": "auto", "calibrate": "always"}
+    one = select(CHURNED, {name: oof(p) for name, p in models.items()}, PROFIT, WORTH, counted, **knobs)
+    other = select(CHURNED[rows], stacked, PROFIT, PROFIT.worth({}, len(rows)), **knobs)
+    for key, value in other.metrics.items():
+        if not key.endswith("gain_error"):  # of so many customers, and they are fewer
+            assert one.metrics[key] == (pytest.approx(value, abs=1e-9) if isinstance(value, float) else value), key
+    assert one.metrics["ensemble_log_loss_gain_error"] > 1.02 * other.metrics["ensemble_log_loss_gain_error"]
+    pd.testing.assert_frame_equal(one.by_threshold, other.by_threshold)
+
+
 # the ensemble
 
 
@@ -135,8 +151,8 @@ def test_one_model_is_preferred_where_others_bring_no_more_than_chance() -> None
 def test_nobody_s_outcome_chooses_the_weights_of_their_own_score() -> None:
     p = {"a": noisy(1), "b": noisy(2)}
     flipped = np.where(FOLDS == 0, 1 - CHURNED, CHURNED)
-    crossed, weights = cross_weighted(CHURNED, p, FOLDS)
-    other, other_weights = cross_weighted(flipped, p, FOLDS)
+    crossed, weights = cross_weighted(CHURNED, p, FOLDS, ONCE)
+    other, other_weights = cross_weighted(flipped, p, FOLDS, ONCE)
     assert weights != other_weights
     assert (crossed[FOLDS == 0] == other[FOLDS == 0]).all()
     assert (crossed[FOLDS == 1] != other[FOLDS == 1]).any()
@@ -148,7 +164,7 @@ def test_the_crossed_score_of_useless_models_promises_nothing() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         churned, p = rng.permutation(CHURNED), {name: rng.normal(0.3, 0.02, N) for name in "abcdef"}
-        crossed, weights = cross_weighted(churned, p, FOLDS)
+        crossed, weights = cross_weighted(churned, p, FOLDS, ONCE)
         gains.append([roc_auc_score(churned, q) - 0.5 for q in (crossed, mean_of(p, weights))])
     crossed_gain, fitted_gain = np.mean(gains, axis=0)
     assert abs(crossed_gain) < 0.0075  # three standard errors of the mean of 20
@@ -159,7 +175,7 @@ def test_the_crossed_score_of_useless_models_promises_nothing() -> None:
 @given(st.integers(0, 1000))
 def test_the_weighted_mean_is_never_worse_than_each_model_by_its_own_measure(seed: int) -> None:
     p = {name: noisy(seed + i, 0.5 + i) for i, name in enumerate("abc")}
-    weights = weighted(CHURNED, p)
+    weights = weighted(CHURNED, p, ONCE)
     assert losses(CHURNED, mean_of(p, weights)).mean() <= min(losses(CHURNED, q).mean() for q in p.values()) + 1e-12
 
 
@@ -203,14 +219,14 @@ def test_calibration_finds_the_truth_again() -> None:
 def test_nobody_is_calibrated_by_their_own_outcome() -> None:
     flipped = CHURNED.copy()
     flipped[0] = 1 - flipped[0]
-    crossed, _, _ = cross_calibrated(CHURNED, FLAT, FOLDS)
-    other, _, _ = cross_calibrated(flipped, FLAT, FOLDS)
+    crossed, _, _ = cross_calibrated(CHURNED, FLAT, FOLDS, ONCE)
+    other, _, _ = cross_calibrated(flipped, FLAT, FOLDS, ONCE)
     assert (crossed[::5] == other[::5]).all()  # customer 0's fold
     assert (crossed[1::5] != other[1::5]).all()
 
 
 def test_the_gain_is_the_log_loss_it_takes_away() -> None:
-    crossed, gain, error = cross_calibrated(CHURNED, FLAT, FOLDS)
+    crossed, gain, error = cross_calibrated(CHURNED, FLAT, FOLDS, ONCE)
     gains = losses(CHURNED, FLAT) - losses(CHURNED, crossed)
     assert (gain, error) == pytest.approx((gains.mean(), gains.std(ddof=1) / N**0.5))
     assert gain > 0.1
@@ -223,7 +239,7 @@ Y, P = np.array([1, 0, 1, 0, 0]), np.array([0.9, 0.7, 0.6, 0.3, 0.1])
 
 
 def test_each_threshold_has_its_profit_f1_precision_and_recall() -> None:
-    table = by_threshold(Y, P, PROFIT, WORTH[:5]).set_index("threshold")
+    table = by_threshold(Y, P, PROFIT, WORTH[:5], ONCE[:5]).set_index("threshold")
     assert len(table) == 199
     # three flagged, two of them leave: 2 * (.3 * 400 - 40) - 40 over five customers
     assert table.loc[0.5].tolist() == pytest.approx([24, 0.8, 2 / 3, 1])

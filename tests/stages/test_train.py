@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from churn.model import load_model
-from churn.schema import CUSTOMER, MAX_LEVELS, TARGET
+from churn.schema import CUSTOMER, MAX_LEVELS, TARGET, WEIGHT
 from churn.scores import SCORES
 from churn.script import InputError
 from stages.train import Trained, estimator, main, pipeline, summary, train
@@ -69,6 +69,33 @@ def test_the_number_of_blas_threads_changes_no_byte(frame: pd.DataFrame) -> None
         one = pickled(trained(many, LOGISTIC))
     with threadpool_limits(2):
         assert pickled(trained(many, LOGISTIC)) == one
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "random_forest", "gradient_boosting"])
+def test_weights_of_1_change_no_byte_and_others_do(name: str, frame: pd.DataFrame, models: dict[str, Any]) -> None:
+    plain = pickled(trained(frame, models[name]))
+    assert pickled(trained(frame.assign(**{WEIGHT: 1.0}), models[name])) == plain
+    assert pickled(trained(frame.assign(**{WEIGHT: np.where(frame["tenure"] < 9, 9.0, 1.0)}), models[name])) != plain
+
+
+def test_a_weight_of_2_is_a_row_that_stands_twice(frame: pd.DataFrame) -> None:
+    """But for the scale and the medians of the inputs, which are of rows and move the penalty alone."""
+    spec = LOGISTIC | {"tol": 1e-9, "max_iter": 10_000}
+    twice = np.arange(len(frame)) % 3 == 0
+    doubled = pd.concat([frame, frame[twice]], ignore_index=True)
+    inputs = frame.drop(columns=TARGET)
+    plain, weighted, stacked = (
+        trained(made, spec).model.predict_proba(inputs)[:, 1]
+        for made in (frame, frame.assign(**{WEIGHT: np.where(twice, 2.0, 1.0)}), doubled)
+    )
+    assert np.abs(weighted - stacked).max() < 0.002 < np.abs(plain - stacked).max() / 10
+
+
+def test_a_model_that_takes_no_weights_is_refused_in_one_line(frame: pd.DataFrame) -> None:
+    weighted = frame.assign(**{WEIGHT: np.arange(len(frame)) + 1.0})
+    spec = {"estimator": "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"}
+    with pytest.raises(InputError, match=r"^is a LinearDiscriminantAnalysis, which takes no weights; leave it out"):
+        trained(weighted, spec)
 
 
 def test_the_seed_reaches_folds_and_estimator(frame: pd.DataFrame, models: dict[str, Any]) -> None:

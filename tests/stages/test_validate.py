@@ -19,7 +19,7 @@ from markupsafe import escape
 from churn.leakage import auc_alone
 from churn.read_table import read_table
 from churn.reference import of_numbers
-from churn.schema import Schema, read_schema
+from churn.schema import WEIGHT, Schema, read_schema
 from churn.script import run
 from churn.table import named
 from stages.validate import Validation, as_page, main, validate
@@ -72,6 +72,19 @@ def checked(texts: pd.DataFrame, schema: Schema = SCHEMA, **knobs: Any) -> Valid
 def with_cell(texts: pd.DataFrame, row: int, column: str, cell: str | None) -> pd.DataFrame:
     """`texts` with another cell; row counts from 1, as in sentences."""
     return texts.assign(**{column: texts[column].where(texts.index != row - 1, cell)})
+
+
+def test_weights_are_positive_finite_numbers_and_no_column_that_is_not_read() -> None:
+    strict = SCHEMA.model_copy(update={"strict": True})
+    weighted = table().assign(**{WEIGHT: ["1", "10.000000000000002"] * (ROWS // 2)})
+    assert (checked(weighted, strict).errors, checked(weighted).warnings) == ([], checked(table()).warnings)
+    assert checked(weighted).stats["profile"][WEIGHT]["type"] == "weight"
+    for row, cell in enumerate(("0", "-1", "inf", "nan", "much", None), 2):
+        weighted = with_cell(weighted, row, WEIGHT, cell)
+    assert checked(weighted, strict).errors == [
+        "the column of data.weight: 6 of 60 values are no positive finite numbers, e.g. '0' in row 2; correct the "
+        "table, or set data.weight: null in params.yaml"
+    ]
 
 
 def changed(name: str, **keys: Any) -> Schema:

@@ -12,12 +12,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from sqlalchemy import insert
 
 from churn.calibration import logit, sigmoid, stretch
 from churn.params import read_knobs, read_params
 from churn.profit import Profit
-from churn.release import open_release
+from churn.release import HOLDOUT, open_release
 from churn.scorer import Scorer
 from churn.script import InputError
 from serve.log.database import connect
@@ -27,7 +28,7 @@ from serve.log.tables import first_id, outcomes, predictions
 from serve.releases.gate import Table, check, judge, levels, passed
 from serve.releases.store import Store
 from tests.conftest import ROOT
-from tests.factories import opposite_release, other_release
+from tests.factories import opposite_release, other_release, reseal
 
 KNOBS = read_params("gate", judge, ROOT / "params.yaml")
 PROFIT = read_knobs("profit", Profit, ROOT / "params.yaml")
@@ -221,6 +222,23 @@ def test_a_release_can_be_compared_with_another_than_the_champion(
     assert (found["passed"], found["champion"]) == (True, opposite)
     with pytest.raises(InputError, match="has no release '0'"):
         check(store, opposite, log_url, "0")
+
+
+def test_customers_of_the_holdout_count_as_often_as_it_says(
+    store: Store, released: Path, tmp_path: Path, log_url: str
+) -> None:
+    bundle = other_release(released, tmp_path / "weighted")
+    lines = open_release(bundle).holdout()
+    weights = [9.0 if line["customer"]["internet_service"] == "Fiber optic" else 1.0 for line in lines]
+    held_out = [{**line, "weight": weight} for line, weight in zip(lines, weights, strict=True)]
+    (bundle / HOLDOUT).write_text("".join(json.dumps(line) + "\n" for line in held_out))
+    reseal(bundle)
+    measures = check(store, store.add(bundle, "r"), log_url)["measures"]
+    found = next(row["champion"] for row in measures if (row["data"], row["measure"]) == ("test", "roc_auc"))
+    p = Scorer.open(store.champion()).probabilities([line["customer"] for line in lines])
+    churned = [line["churned"] for line in lines]
+    assert found == pytest.approx(roc_auc_score(churned, p, sample_weight=weights), abs=1e-6)
+    assert found != pytest.approx(roc_auc_score(churned, p), abs=1e-3)
 
 
 def test_a_release_whose_adding_was_cut_short_is_to_be_added_again(
