@@ -53,11 +53,14 @@ class Clone:
         git("add", "--all", cwd=WORK)
         commit(message, WORK, env=environment())
 
-    def train(self, name: str) -> Path:
-        """Run the pipeline on the table as the experiment `name`, check it out, and return its bundle."""
+    def train(self, name: str, weight: str | None) -> Path:
+        """Run the pipeline on the table, with its column `weight`, as the experiment `name`, check it out, and return
+        its bundle."""
         knobs = ["--set-param", f"data.path={TABLE}"]
         if read_section("data").get("options"):
             knobs += ["--set-param", "~data.options"]  # how the table before is read
+        if read_section("data").get("weight") != weight:
+            knobs += ["--set-param", f"++data.weight={weight or 'null'}"]
         self.dvc("exp", "run", "--temp", "--name", name, *knobs, "deploy", shown=True)
         self.dvc("exp", "branch", name, name)
         git("checkout", "--quiet", name, cwd=WORK)

@@ -16,7 +16,7 @@ from churn.campaigns import read_lasts
 from churn.params import read_knobs, read_section
 from churn.read_table import read_table
 from churn.release import open_release
-from churn.schema import Schema, read_schema
+from churn.schema import WEIGHT, Schema, read_schema
 from churn.script import InputError
 from churn.table import named
 from monitoring.check.knobs import Limits, SnapshotKnobs
@@ -97,9 +97,10 @@ def production(reason: Reason, schema: Schema, now: datetime, knobs: Policy) -> 
 
 
 def table_before(schema: Schema) -> pd.DataFrame:
-    """The table of params data, as texts under schema names."""
+    """The table of params data, as texts under schema names, and the weights of its rows as WEIGHT."""
     data = read_section("data")
-    return named(read_table(Path(data["path"]), data.get("options") or {}), schema)
+    table = named(read_table(Path(data["path"]), data.get("options") or {}), schema)
+    return table.rename(columns={data.get("weight"): WEIGHT})
 
 
 def take_part(store: Store, version: str, knobs: Policy, why: str, settings: Settings) -> str:
@@ -168,8 +169,10 @@ def train(store: Store, reason: Reason, learned: Production, schema: Schema, why
     before = None if reason.since else table_before(schema)
     clone = Clone(lock)
     try:
-        clone.add(joined(before, learned.table, schema), f"data: {len(learned.table)} customers of production\n\n{why}")
-        bundle = clone.train(f"retrain-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        table = joined(before, learned.table, schema, learned.offered)
+        clone.add(table, f"data: {len(learned.table)} customers of production\n\n{why}")
+        weight = WEIGHT if WEIGHT in table else None
+        bundle = clone.train(f"retrain-{datetime.now(UTC):%Y%m%d-%H%M%S}", weight)
         version = open_release(bundle).version
         if version in store.versions:
             raise InputError(f"the same customers and code give release {version}, which the store has; nothing is new")

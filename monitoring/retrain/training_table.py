@@ -1,16 +1,15 @@
 """The table of a retraining: production's customers whose outcome is known, behind those of the table before."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from sqlalchemy import Connection
 
 from churn.offers import MAX_UNCOVERED
-from churn.schema import Schema, as_text
+from churn.schema import WEIGHT, Schema, as_text
 from churn.table import as_texts as as_cells
 from churn.table import cell_of, typed
 from monitoring.check.realised import selection
@@ -23,9 +22,10 @@ log = logging.getLogger("monitoring.retrain")
 
 
 class Production(NamedTuple):
-    """Customers with an outcome, as texts under schema names, the latest answer of each."""
+    """Customers with an outcome, as texts under schema names, the latest answer of each, and how often it counts."""
 
     table: pd.DataFrame
+    offered: set[str]  # the customers for whom others of `table` stand, as an offer reached their latest answer
     off: float  # how far the known ones' probabilities are from everybody's, in standard deviations
     new: int  # of them answered since what the champion learned from
     until: datetime
@@ -45,6 +45,7 @@ def read_production(
     until = now - timedelta(days=delay)
     begin = max(until - timedelta(days=days), since or datetime.min.replace(tzinfo=now.tzinfo))
     found, seen, left = [as_texts(connection, schema, pd.DataFrame())], set[str](), most
+    offered = set[str]()
     everybody: list[pd.DataFrame] = []
     for start, end in slices(begin, until, timedelta(days=slice_days)):
         asked = read_customers(connection, None, start, end, end + timedelta(days=delay), lasts)
@@ -62,14 +63,18 @@ def read_production(
         texts = acceptable(as_texts(connection, schema, answers[::-1][:left]), schema)
         customer = texts.index.get_level_values("customer")
         texts = texts[~(customer.isin(seen) | customer.duplicated())]
-        seen |= {*customer}
+        # an older answer of theirs would count beside those who stand for them
+        reached = asked.dropna(subset=["churned"]).drop(answers.index)
+        reached = reached[reached["id"] > max(answers["id"][::-1][left:], default="")]
+        offered |= {as_text(name or id) for id, (name, _) in read_sent(connection, [*reached["id"]]).items()}
+        seen |= {*customer, *offered}
         found.append(texts)
         left -= len(texts)
     table = pd.concat(found[::-1])
     new = sum(learned is None or time_of_id(name) >= learned for name in table.index.get_level_values("id"))
     counted = pd.concat(everybody) if everybody else pd.DataFrame({"p": [], "churned": []})
     off = selection(counted["p"].to_numpy(), counted["churned"].notna().to_numpy())
-    return Production(table.reset_index(drop=True), off, new, until)
+    return Production(table.reset_index(drop=True), offered, off, new, until)
 
 
 def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:
@@ -80,13 +85,14 @@ def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[
 
 
 def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> pd.DataFrame:
-    """The customers of these answers (id, churned) as they were sent, in the texts of a table file.
+    """The customers of these answers (id, churned, weight) as they were sent, in the texts of a table file.
 
     The index holds the customer, also where the schema has no id, and the answer's id.
     """
     sent = read_sent(connection, answers["id"].tolist()) if len(answers) else {}
     rows, ids = [], []
-    for name, churned in zip(sent, answers.get("churned", ()), strict=True):
+    outcomes = zip(answers.get("churned", ()), answers.get("weight", ()), strict=True)
+    for name, (churned, weight) in zip(sent, outcomes, strict=True):
         customer, features = sent[name]
         ids.append(as_text(customer or name))
         row: dict[str, Any] = {}
@@ -97,7 +103,7 @@ def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> p
                 # the table has one day for all rows: the date moves with it, so that the days between stay
                 value = (date.fromisoformat(value) + (schema.as_of - described.date())).isoformat()
             row[column.name] = None if value is None else cell_of(value, column)
-        row[schema.target.name] = as_text(bool(churned))
+        row |= {schema.target.name: as_text(bool(churned)), WEIGHT: as_text(weight)}
         if schema.id:
             row[schema.id.name] = ids[-1]
         if schema.time:
@@ -105,7 +111,7 @@ def as_texts(connection: Connection, schema: Schema, answers: pd.DataFrame) -> p
             row[schema.time.name] = described.strftime(of_time) if of_time else described.isoformat()
         rows.append(row)
     index = pd.MultiIndex.from_arrays([ids, list(sent)], names=["customer", "id"])
-    return pd.DataFrame(rows, index, columns=[part.name for part in schema.parts], dtype="str")
+    return pd.DataFrame(rows, index, columns=[*(part.name for part in schema.parts), WEIGHT], dtype="str")
 
 
 def described_at(features: Mapping[str, Any], schema: Schema, answer: str) -> datetime:
@@ -135,12 +141,16 @@ def acceptable(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return texts[is_fit]
 
 
-def joined(before: pd.DataFrame | None, production: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """One table, of the schema's columns alone; a customer who is in both is what production knows of them."""
-    names = [part.name for part in schema.parts]
-    if before is None:
-        return production[names]
-    kept = before.reindex(columns=[name for name in names if name in before])
-    if schema.id and schema.id.name in kept:
-        kept = kept[~kept[schema.id.name].isin(np.asarray(production[schema.id.name]))]
-    return pd.concat([kept, production[names]], ignore_index=True)
+def joined(
+    before: pd.DataFrame | None, production: pd.DataFrame, schema: Schema, offered: Collection[str] = ()
+) -> pd.DataFrame:
+    """One table, of the schema's columns and of WEIGHT where some count more than others; a customer who is in both is
+    what production knows of them, and for whom others stand is left out."""
+    names = [*(part.name for part in schema.parts), WEIGHT]
+    table = production[names]
+    if before is not None:
+        kept = before.reindex(columns=[name for name in names if name in before])
+        if schema.id and schema.id.name in kept:
+            kept = kept[~kept[schema.id.name].isin([*production[schema.id.name], *offered])]
+        table = pd.concat([kept if WEIGHT in kept else kept.assign(**{WEIGHT: "1"}), table], ignore_index=True)
+    return table if (table[WEIGHT] != "1").any() else table.drop(columns=WEIGHT)

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine
 
 from churn.params import read_knobs
-from churn.schema import read_schema
+from churn.schema import WEIGHT, read_schema
 from churn.script import InputError
 from monitoring.retrain.policy import ACTOR, Policy
-from monitoring.retrain.run import Reason, is_own, production, retrain
+from monitoring.retrain.run import Reason, is_own, production, retrain, table_before
 from monitoring.retrain.training_table import Production
 from serve.releases.store import Store
 from tests.conftest import ROOT
@@ -57,6 +57,15 @@ def test_customers_who_cannot_speak_for_the_others_are_not_learned_from(is_selec
             read()
     else:
         assert len(read().table) == known.sum()
+
+
+def test_the_table_before_keeps_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("data: {path: table.csv, weight: stands for}")
+    Path("table.csv").write_text("customerID,stands for\nA,1\nB,10\n")
+    assert table_before(SCHEMA)[WEIGHT].tolist() == ["1", "10"]
+    Path("params.yaml").write_text("data: {path: table.csv}")
+    assert WEIGHT not in table_before(SCHEMA)
 
 
 def test_a_release_whose_retraining_was_ended_behind_its_adding_takes_its_part_in_the_next(

@@ -11,9 +11,11 @@ import yaml
 from sqlalchemy import Engine
 
 from churn.params import read_params
-from churn.schema import Schema, read_schema
+from churn.schema import WEIGHT, Schema, read_schema
 from churn.table import customers, named
 from monitoring.retrain.training_table import Production, joined, read_production, slices
+from serve.log.database import write_lock
+from serve.log.reported import keep_contacts
 from stages.validate import validate
 from tests.conftest import ROOT
 from tests.factories import START, empty_log, fill, outcome, prediction
@@ -177,7 +179,7 @@ def test_customers_without_an_id_are_customers_each(engine: Engine) -> None:
 def test_nobody_is_an_empty_table(engine: Engine) -> None:
     found = read(engine)
     assert (len(found.table), found.new) == (0, 0)
-    assert list(found.table) == [part.name for part in SCHEMA.parts]
+    assert list(joined(None, found.table, SCHEMA)) == [part.name for part in SCHEMA.parts]
 
 
 def test_the_pipeline_reads_the_values_that_were_sent(engine: Engine) -> None:
@@ -201,10 +203,48 @@ def test_production_knows_better_than_the_table_before() -> None:
     names = [part.name for part in SCHEMA.parts]
     before = pd.DataFrame([["a", "1"], ["b", "1"]], columns=["customer_id", "tenure"]).assign(other="x")
     now = pd.DataFrame([["b", "2"], ["c", "2"]], columns=["customer_id", "tenure"]).reindex(columns=names)
+    now[WEIGHT] = "1"
     table = joined(before, now, SCHEMA)
     assert list(zip(table["customer_id"], table["tenure"], strict=True)) == [("a", "1"), ("b", "2"), ("c", "2")]
     assert sorted(table) == sorted(names)
     assert joined(None, now, SCHEMA)["customer_id"].tolist() == ["b", "c"]
+
+
+def contacted(engine: Engine, *rows: tuple[float, str, bool]) -> None:
+    """At that day, whether the customer was made an offer, which was drawn with a chance of .75."""
+    contacts = [
+        {"customer_id": name, "campaign": "c", "at": START + timedelta(days=day), "offered": offered, "share": 0.75}
+        for day, name, offered in rows
+    ]
+    with engine.connect() as connection:
+        assert keep_contacts(connection, write_lock(engine), contacts) == []
+
+
+def test_the_control_group_stands_for_customers_who_were_made_an_offer_wherever_they_are(engine: Engine) -> None:
+    """An older answer of theirs, or their row in the table before, would count them twice."""
+    names = ("made an offer", "held back", "not selected")
+    fill(
+        engine,
+        [asked(day, name, tenure=day) for day in (40, 70) for name in names],
+        [outcome((day + 10) * DAY, name == names[1], customer=name) for day in (40, 70) for name in names],
+    )
+    contacted(engine, (71, names[0], True), (71, names[1], False))
+    found = read(engine)
+    assert found.offered == {names[0]}
+    before = pd.DataFrame({"customer_id": ["made an offer", "another"]})
+    table = joined(before, found.table, SCHEMA, found.offered)
+    assert dict(zip(table["customer_id"], table[WEIGHT], strict=True)) == {
+        "another": "1", "held back": "4", "not selected": "1",
+    }  # fmt: skip
+    weighted = before.assign(**{WEIGHT: "9"})
+    assert joined(weighted, found.table, SCHEMA)[WEIGHT].tolist() == ["9", "9", "1", "4"]
+
+
+def test_without_offers_the_table_has_no_weights(engine: Engine) -> None:
+    fill(engine, [asked(80, "a")], [outcome(82 * DAY, True, customer="a")])
+    contacted(engine, (90, "a", True))  # behind the outcome
+    table = joined(None, read(engine).table, SCHEMA)
+    assert list(table) == [part.name for part in SCHEMA.parts]
 
 
 @pytest.mark.parametrize("days", [0, 1, 30, 31, 90, 100])

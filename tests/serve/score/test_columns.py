@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.dates import days_before
-from churn.schema import Column, Schema
+from churn.schema import WEIGHT, Column, Schema
 from churn.script import InputError
 from churn.table import as_texts, typed
 from serve.score.columns import check, read, read_texts, records, with_schema_names
@@ -107,6 +107,11 @@ def test_a_refused_cell_refuses_its_row_alone(header: str) -> None:
 def test_a_number_that_comes_as_one_is_held_to_the_same(value: Any, words: str) -> None:
     found = check(table(Tenure=[3.0, value]), SCHEMA, DAY)
     assert found.refused == {1: [f"tenure: {words}"]}
+
+
+def test_weights_of_a_training_table_mean_nothing_here() -> None:
+    found, plain = (check(made, SCHEMA, DAY) for made in (table(**{WEIGHT: ["much", None]}), table()))
+    assert (list(found.columns), found.refused, found.left_out) == (list(plain.columns), {}, {})
 
 
 def test_all_that_is_wrong_with_a_row_is_said() -> None:
