@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -23,11 +23,16 @@ Role = Literal["none", "read", "act"]
 
 @dataclass(frozen=True)
 class Visitor:
-    """The reader of a page; `form` is the token that the forms of this session carry, "" without a session."""
+    """The reader of a page.
+
+    `form` is the token that the forms of this session carry, "" without a session; `owner` the name under which the
+    key keeps what is its own, which tells nothing of the key, "" without one.
+    """
 
     role: Role
     name: str = ""
     form: str = ""
+    owner: str = ""
 
     @property
     def may_read(self) -> bool:
@@ -57,8 +62,10 @@ class Sessions:
     def of_key(self, key: bytes) -> Visitor:
         """The visitor that a key makes."""
         if (name := self.admin.owner(key)) is not None:
-            return Visitor("act", name)
-        return Visitor("read") if self.keys.accept(key) or not self.keys else Visitor("none")
+            return Visitor("act", name, owner=self._owner(key))
+        if self.keys.accept(key):
+            return Visitor("read", owner=self._owner(key))
+        return Visitor("none" if self.keys else "read")
 
     def of_request(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Visitor:
         if key := headers.get("x-api-key"):
@@ -68,20 +75,18 @@ class Sessions:
 
     def _of_cookie(self, cookie: str) -> Visitor:
         try:
-            content = self.signer("session").loads(cookie, max_age=SESSION_SECONDS)
+            content = self.signer("visitor").loads(cookie, max_age=SESSION_SECONDS)
         except BadSignature:
             return Visitor("none")
-        return Visitor(content["role"], content["name"], content["form"])
+        return Visitor(**content)
 
-    def owner(self, mark: str) -> str:
-        """The name under which a session or a key keeps what is its own; it tells nothing of the mark."""
-        return self.signer("owner").make_signer().get_signature(mark).decode() if mark else ""
+    def _owner(self, key: bytes) -> str:
+        return self.signer("owner").make_signer().get_signature(key).decode()
 
     def begin(self, visitor: Visitor) -> tuple[Visitor, str]:
         """A new session of this visitor, and its cookie; none of an earlier one is kept."""
-        begun = Visitor(visitor.role, visitor.name, secrets.token_urlsafe(16))
-        content = {"role": begun.role, "name": begun.name, "form": begun.form}
-        return begun, str(self.signer("session").dumps(content))
+        begun = replace(visitor, form=secrets.token_urlsafe(16))
+        return begun, str(self.signer("visitor").dumps(asdict(begun)))
 
 
 def is_from(visitor: Visitor, token: str) -> bool:

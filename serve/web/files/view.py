@@ -1,6 +1,7 @@
 """A visitor's files: sent, scored by python -m serve.score, what was refused and why, the scores to download.
 
-A file belongs to the session or the key that sent it. Its name may be personal, so addresses have a number by chance.
+A file belongs to the key that sent it, in whatever session. Its name may be personal, so addresses have a number by
+chance.
 """
 
 import os
@@ -82,38 +83,34 @@ class Files:
     files: list[File]
     limit: int  # bytes of a file
     hours: int
-    is_shared: bool  # no key is needed, so that all see all
+    is_shared: bool  # sent and seen without a key
 
     @property
     def suffixes(self) -> str:
         return ",".join(SUFFIXES)
 
 
-def owner_of(request: Request, console: Console, visitor: Visitor) -> str:
-    return console.sessions.owner(request.headers.get("x-api-key") or visitor.form)
-
-
-def list_files(request: Request, console: TheConsole, visitor: Reader) -> Files:
-    """The files of this session, or of this key."""
-    owner, kept = owner_of(request, console, visitor), console.files
+def list_files(console: TheConsole, visitor: Reader) -> Files:
+    """The files of the visitor's key; without one, those that were sent without one."""
+    kept = console.files
     problem = "" if is_there("pyarrow") and is_there("serve.score") else MISSING
     if not problem:
         kept.work()
-    files = [state_of(upload, kept.hours) for upload in kept.of(owner)]
-    return Files(problem, files, kept.limit, kept.hours, not owner)
+    files = [state_of(upload, kept.hours) for upload in kept.of(visitor.owner)]
+    return Files(problem, files, kept.limit, kept.hours, not visitor.owner)
 
 
-def one_file(request: Request, console: TheConsole, visitor: Reader, id: Id) -> File:
+def one_file(console: TheConsole, visitor: Reader, id: Id) -> File:
     """How it goes with a file: its rows, those that were refused and why."""
-    upload = the_upload(request, console, visitor, id)
+    upload = the_upload(console, visitor, id)
     console.files.work()
     return state_of(upload, console.files.hours)
 
 
-def the_upload(request: Request, console: Console, visitor: Visitor, name: str) -> Upload:
-    if upload := console.files.one(owner_of(request, console, visitor), name):
+def the_upload(console: Console, visitor: Visitor, name: str) -> Upload:
+    if upload := console.files.one(visitor.owner, name):
         return upload
-    raise Refused(404, "file", "there is no such file of this session; it was removed, or kept long enough")
+    raise Refused(404, "file", "there is no such file of this key; it was removed, or kept long enough")
 
 
 def state_of(upload: Upload, hours: int) -> File:
@@ -185,7 +182,6 @@ async def take(
     if not (is_there("pyarrow") and is_there("serve.score")):
         raise Refused(404, "scoring_off", MISSING)
     name = name_in(request.headers.get("x-file-name", ""))
-    owner = await run_in_threadpool(owner_of, request, console, visitor)
     room = await run_in_threadpool(lambda: console.files.room)
     if int(request.headers.get("content-length", 0)) > console.files.limit:
         raise too_large(console.files.limit)
@@ -196,7 +192,7 @@ async def take(
         size = await receive(request, folder / f"{TABLE}{suffix_of(name)}", room)
         if not size:
             raise Refused(422, "empty", "the file is empty")
-        asked = Asked(owner, name, size, time.time(), separator, encoding, reasons)
+        asked = Asked(visitor.owner, name, size, time.time(), separator, encoding, reasons)
         upload = await run_in_threadpool(arrived, folder, asked)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # at once: a cancelled task must not wait
@@ -243,17 +239,15 @@ async def remove(request: Request, console: TheConsole, visitor: Reader, id: Id)
     sent = await read_fields(request)
     if visitor.form:
         refuse_stale(visitor, sent.get("form", ""))
-    upload = await run_in_threadpool(the_upload, request, console, visitor, id)
+    upload = await run_in_threadpool(the_upload, console, visitor, id)
     await run_in_threadpool(upload.remove)
     return RedirectResponse(f"{root_of(request)}/console/files", 303)
 
 
 @pages.get("/files/{id}/{what}.csv")
-def download(
-    request: Request, console: TheConsole, visitor: Reader, id: Id, what: Literal["scores", "rejected"]
-) -> Response:
+def download(console: TheConsole, visitor: Reader, id: Id, what: Literal["scores", "rejected"]) -> Response:
     """The scores, or the refused rows as they came with the reasons."""
-    upload = the_upload(request, console, visitor, id)
+    upload = the_upload(console, visitor, id)
     path = upload.folder / f"{what}.csv"
     if upload.is_waiting or not path.is_file():
         raise Refused(404, "file", "there is nothing to download")

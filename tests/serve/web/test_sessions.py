@@ -48,4 +48,14 @@ def test_every_session_has_forms_of_its_own() -> None:
 def test_without_keys_everybody_reads_and_nobody_acts() -> None:
     assert made((), ()).of_request({}, {}) == Visitor("read")
     assert made((), ()).of_key(b"a") == Visitor("read")
-    assert made((), ("a",)).of_key(b"a") == Visitor("act", "anna")
+    assert made((), ("a",)).of_key(b"b") == Visitor("read")
+    assert made((), ("a",)).of_key(b"a").may_act
+
+
+def test_what_is_kept_belongs_to_the_key_in_every_session() -> None:
+    sessions = made()
+    (first, cookie), (second, _) = (sessions.begin(sessions.of_key(b"r")) for _ in range(2))
+    assert first.owner == second.owner == sessions.of_request({"x-api-key": "r"}, {}).owner != ""
+    assert sessions.of_request({}, {COOKIE: cookie}).owner == first.owner
+    assert first.owner != sessions.of_key(b"a").owner
+    assert not sessions.of_key(b"none of them").owner
