@@ -14,8 +14,8 @@ from monitoring.check.findings import Report
 from monitoring.check.verdict import reasons_of
 from stages.validate import as_page
 from tests.campaigns.result.test_report import made
-from tests.e2e.browser import MARKS, SCHEMES, WIDTHS, chromium, violations
-from tests.e2e.test_console import focus_on, press
+from tests.e2e.browser import MARKS, WIDTHS, chromium, faults
+from tests.e2e.hands import Keyboard
 from tests.monitoring.ab.test_report import DESIGN, EXPERIMENT, PROFIT, frame
 from tests.monitoring.check.test_verdict import LIMITS, WORST
 from tests.stages.test_validate import SCHEMA, checked, of_a_release, table, with_cell
@@ -56,40 +56,36 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {file.stem: file.as_uri() for file in folder.glob("*.html")}
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_nothing_on_any_page_with_all_of_it_open(
-    width: str, scheme: str, browser: Any, pages: dict[str, str]
-) -> None:
+def test_axe_finds_nothing_on_any_page_with_all_of_it_open(width: str, browser: Any, pages: dict[str, str]) -> None:
     """At 200 %, as a browser zooms: half as many pixels of CSS for the same screen, but not below a phone's."""
     wide, high = WIDTHS[width]
     view = {"width": max(360, wide // 2), "height": high // 2}
-    page = browser.new_page(viewport=view, device_scale_factor=2, color_scheme=scheme)
-    faults, too_wide = {}, "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    page = browser.new_page(viewport=view, device_scale_factor=2)
+    found = {}
     for name, address in pages.items():
         page.goto(address)
         page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
-        faults[name] = violations(page) + [f"{name} scrolls sideways"] * (page.evaluate(too_wide) > 0)
-    assert not {name: rules for name, rules in faults.items() if rules}
+        found[name] = faults(page)
+    assert not {name: rules for name, rules in found.items() if rules}
 
 
 def test_a_mistake_leads_to_its_rows_by_keyboard_and_without_scripts(browser: Any, pages: dict[str, str]) -> None:
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(pages["data"])
-    press(page, "Tab", "Enter")
+    for key in ("Tab", "Enter"):
+        page.keyboard.press(key)
     assert page.url.endswith("#main")
-    press(page, "Tab", "Enter")
+    for key in ("Tab", "Enter"):
+        page.keyboard.press(key)
     assert page.locator(":target", has_text="row 3: 5000").is_visible()
 
 
 def test_a_column_is_reached_and_its_table_opened_by_keyboard(browser: Any, pages: dict[str, str]) -> None:
     page = browser.new_page()
     page.goto(pages["data"])
-    focus_on(page, "All 7 columns")
-    press(page, "Enter")
-    focus_on(page, "charges")
-    press(page, "Enter")
-    focus_on(page, "As a table")
-    press(page, "Enter")
+    hand = Keyboard(page)
+    hand.unfold("All 7 columns")
+    hand.go_to("charges")
+    hand.act(page.locator(":target summary"))
     assert page.locator(":target details[open] table").is_visible()
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

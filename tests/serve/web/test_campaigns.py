@@ -23,7 +23,7 @@ EXPECTED = {"offered": 500, "cost": 1000.0, "churn_avoided": 60.5, "profit": 12_
 
 
 def contact(url: str, name: str, n: int, expected: dict[str, Any] | None = None, share: float = 0.5) -> None:
-    """n customers, every other one made an offer; more of the others leave."""
+    """n customers, every other one made an offer; more of the others leave, as is known within five days."""
     engine, at = connect(url), NOW - timedelta(days=60)
     rows = [
         {"customer_id": f"{name}-{i}", "campaign": name, "offered": i % 2 == 0, "share": share, "at": at}
@@ -32,10 +32,10 @@ def contact(url: str, name: str, n: int, expected: dict[str, Any] | None = None,
     with engine.connect() as connection:
         keep_contacts(connection, write_lock(engine), rows, expected)
         leaves = np.random.default_rng(1).random(n) < np.where(np.arange(n) % 2, 0.6, 0.2)
-        known = {"request_id": "", "observed_at": at + timedelta(days=20), "received_at": NOW}
         told = [
-            known | {"customer_id": row["customer_id"], "churned": bool(gone)}
-            for row, gone in zip(rows, leaves, strict=True)
+            {"request_id": "", "customer_id": row["customer_id"], "churned": bool(gone), "received_at": NOW}
+            | {"observed_at": at + timedelta(days=20 + i % 5)}
+            for i, (row, gone) in enumerate(zip(rows, leaves, strict=True))
         ]
         connection.execute(outcomes.insert(), told)
         connection.commit()
