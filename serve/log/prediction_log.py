@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, delete, event, select
@@ -46,7 +48,9 @@ log = logging.getLogger("serve.log")
 
 RETRY_SECONDS = 0.5  # seconds between attempts to reach a database that is down
 INSERT_ROWS = 500  # rows of one INSERT; both databases have room for so many parameters
-JOURNAL_PAGES = 16_000  # pages of SQLite's journal from which on writers wait until it begins anew
+JOURNAL_PAGES = 24_000  # pages of SQLite's journal from which on writers wait until it begins anew
+MANY_PAGES = 1_000  # that come a second: more of them are moved each MOMENT, as commits wait while the disk takes them
+MOMENT = 0.03  # seconds
 CHECK_SECONDS = 10.0  # seconds between looks at the last check
 PING_SECONDS = 2.0  # seconds without a write after which the database is asked whether it is there
 
@@ -84,6 +88,8 @@ class PredictionLog:
         self._connection: Connection | None = None  # of write, which one thread at a time calls
         self._recording = threading.Lock()
         self._last_write = 0.0
+        self._files: dict[tuple[int, int], int] = {}  # descriptors of SQLite's file, and of one that was in its place
+        self._pages = 0  # of the journal
         self._stop = threading.Event()
         self._write_lock = write_lock(self.engine)
         self._mark = "?" if self.engine.dialect.paramstyle == "qmark" else "%s"
@@ -100,6 +106,8 @@ class PredictionLog:
             self._watcher.join()
         self._disconnect()
         self.engine.dispose()
+        for file in self._files.values():  # not before: it gives up the locks of this process's connections
+            os.close(file)
         self.spool.close()
 
     def state(self) -> tuple[Literal["ready", "degraded", "unready"], str]:
@@ -208,13 +216,13 @@ class PredictionLog:
                 connection.invalidate()
 
     def _watch(self) -> None:
-        looked = -math.inf
-        while not self._stop.wait(RETRY_SECONDS):
+        looked, pause = -math.inf, RETRY_SECONDS
+        while not self._stop.wait(pause):
             quiet = time.monotonic() - self._last_write
             if self.problem or self.spool.size or quiet > PING_SECONDS:
                 self._recover()
-            if self.is_file and quiet < 2 * RETRY_SECONDS:
-                self._checkpoint()
+            is_moved = self.is_file and quiet < 2 * RETRY_SECONDS
+            pause = MOMENT if is_moved and self._checkpoint() > MANY_PAGES * pause else RETRY_SECONDS
             if not self.problem and time.monotonic() >= looked + CHECK_SECONDS:
                 self._look()
                 looked = time.monotonic()
@@ -232,18 +240,31 @@ class PredictionLog:
         else:
             self.check = Check(*row) if row else None
 
-    def _checkpoint(self) -> None:
-        """Move SQLite's journal into its database: within a commit, where SQLite does it, answers wait for 20 ms."""
-        move = "PRAGMA wal_checkpoint(PASSIVE)"  # while others write
+    def _checkpoint(self) -> int:
+        """Move SQLite's journal into its database, and say how many pages came since the last time.
+
+        Within a commit, where SQLite does it, answers wait for 20 ms.
+        """
+        before, move = self._pages, "PRAGMA wal_checkpoint(PASSIVE)"  # while others write
         with (
             suppress(SQLAlchemyError, OSError),
             self.engine.connect() as connection,
         ):  # the next write reports it
             check_file(connection)
-            _, pages, _ = connection.exec_driver_sql(move).one()
-            if pages > JOURNAL_PAGES:
+            _, self._pages, _ = connection.exec_driver_sql(move).one()
+            # SQLite leaves that to the move that comes to the journal's end, for which writers wait
+            os.fsync(self._descriptor(*connection.info["file"]))
+            if self._pages > JOURNAL_PAGES:
                 with self._write_lock():  # no writer: all is moved and the journal begins anew
                     connection.exec_driver_sql(move)
+        return self._pages - before if self._pages >= before else self._pages
+
+    def _descriptor(self, path: Path, opened: os.stat_result) -> int:
+        """Of SQLite's file; it stays open until the connections are closed."""
+        key = opened.st_dev, opened.st_ino
+        if key not in self._files:
+            self._files[key] = os.open(path, os.O_RDONLY)
+        return self._files[key]
 
     def _recover(self, is_start: bool = False) -> None:
         """Hand what the spool holds to the database, and see whether both take rows."""

@@ -39,7 +39,7 @@ log = logging.getLogger("serve.score")
 GROUP = {"sqlite": 200, "postgresql": 1000}  # rows of a transaction
 # of the time that a transaction took, until the next one; SQLite's service also waits for the journal, which fills less
 # often so. benchmarks.score_log weighs both
-PAUSE = {"sqlite": 2.5, "postgresql": 0.5}
+PAUSE = {"sqlite": 4.0, "postgresql": 0.5}
 WAITING = "another run logs the same scores; this one waits for it"
 
 
