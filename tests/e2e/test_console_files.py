@@ -42,6 +42,7 @@ def test_a_file_is_sent_scored_and_downloaded_though_the_service_is_killed_meanw
     page.focus("text=Score this file")
     page.keyboard.press("Enter")
     page.wait_for_selector("#following")
+    page.wait_for_load_state()  # with the script that looks again
     service.kill()
     service.start()
     page.wait_for_selector("text=Download the scores", timeout=120_000)  # the session holds, the page looked again
