@@ -282,11 +282,8 @@ def main(
         else specs[choice["winner"]]
     )
     described = card(model, found, facts, spec, **read_params("deploy", card))
-    whole, size, seed = (
-        frame.assign(churn_probability=oof["p"]),
-        *(described["samples"][k] for k in ("reference", "seed")),
-    )
-    reference = sample(whole[known], size, seed, counted[known])
+    samples, everybody = described["samples"], frame.assign(churn_probability=oof["p"])
+    reference = sample(everybody[known], samples["reference"], samples["seed"], counted[known])
     shown = model_card.Findings.read(select_metrics, evaluation, trained, [evaluate_plots, select_plots], list(specs))
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     building.mkdir(parents=True)
