@@ -3,6 +3,8 @@
 Both know the parts of a page by the names that the page gives them, as a screen reader tells them.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +23,25 @@ HIT = """(e, [x, y]) => { const hit = document.elementFromPoint(x, y);
     return e === hit || e.contains(hit) ? "" : hit ? hit.outerHTML.slice(0, 200) : "nothing" }"""
 
 
-class Hand:
-    """What both do; `reach` goes to a part, `act` follows or presses it."""
+class Hand(ABC):
+    """What both do."""
 
     CLOSE: tuple[str, ...] = ()  # keys that close a list of options, which is the browser's and not on the page
 
     def __init__(self, page: Any):
         self.page = page
 
+    @abstractmethod
     def reach(self, part: Any) -> None:
-        raise NotImplementedError
+        """Go to a part."""
 
+    @abstractmethod
     def act(self, part: Any) -> None:
-        raise NotImplementedError
+        """Follow it, or press it."""
 
+    @abstractmethod
     def slide(self, name: str, value: int) -> None:
-        raise NotImplementedError
+        """Move a slider to a step."""
 
     def go_to(self, link: str) -> None:
         part = self.page.get_by_role("link", name=link, exact=True).first
@@ -125,7 +130,7 @@ class Mouse(Hand):
         thumb = 16  # pixels, of Chromium's slider
         self.click(part, lambda left, width: left + thumb / 2 + share * (width - thumb))
 
-    def click(self, part: Any, across: Any) -> None:
+    def click(self, part: Any, across: Callable[[float, float], float]) -> None:
         """Scroll by the wheel until it is in sight, and click it; across gives the place by left and width."""
         part.wait_for()
         left, top, width, height = self.in_sight(part)
