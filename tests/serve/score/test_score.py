@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -21,7 +21,7 @@ from churn.scored import read_manifest
 from churn.script import InputError
 from serve.predict.live import bucket
 from serve.releases.store import Store
-from serve.score import job, pieces, summary
+from serve.score import engines, job, pieces, summary
 from serve.score.__main__ import main
 
 Scored = Callable[..., Path]
@@ -59,6 +59,20 @@ def scores(out: Path) -> pd.DataFrame:
 
 def content(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def test_what_a_lost_worker_left_half_written_is_gone_at_the_end(
+    table: Path, score: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = engines.local
+
+    def with_losses(*given: Any, **options: Any) -> Iterator[dict[str, Any]]:
+        for entry in whole(*given, **options):
+            (tmp_path / f"out/.{entry['file']}.1.tmp").touch()
+            yield entry
+
+    monkeypatch.setattr(engines, "local", with_losses)
+    assert not list(score(table).glob(".*"))
 
 
 def test_everybody_is_scored_as_the_service_does(table: Path, score: Scored, client: Any) -> None:
