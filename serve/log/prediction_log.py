@@ -252,7 +252,7 @@ class PredictionLog:
         ):  # the next write reports it
             check_file(connection)
             _, self._pages, _ = connection.exec_driver_sql(move).one()
-            # SQLite leaves that to the move that comes to the journal's end, for which writers wait
+            # SQLite leaves the sync to the move that comes to the journal's end, for which writers wait
             os.fsync(self._descriptor(*connection.info["file"]))
             if self._pages > JOURNAL_PAGES:
                 with self._write_lock():  # no writer: all is moved and the journal begins anew

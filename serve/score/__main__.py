@@ -8,7 +8,7 @@ after a kill, only what is missing is scored.
 import gc
 
 if __name__ != "serve.score.__main__":  # the command or a worker of it: what imports make stays
-    gc.disable()  # and to look through it again and again takes a seventh of the start
+    gc.disable()  # and to look through it again and again takes a tenth of the start
 
 import argparse
 import logging
