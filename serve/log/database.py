@@ -143,6 +143,7 @@ def write_lock(engine: Engine) -> Callable[..., AbstractContextManager[Any]]:
     path = Path(f"{engine.url.database}.turn")
     path.parent.mkdir(parents=True, exist_ok=True)
     threads, file = threading.Lock(), os.open(path, FLAGS, 0o600)
+    line = os.open(path.with_suffix(".line"), FLAGS, 0o600)
 
     @contextmanager
     def turn(seconds: float = 0.0) -> Iterator[None]:
@@ -151,7 +152,7 @@ def write_lock(engine: Engine) -> Callable[..., AbstractContextManager[Any]]:
         if not threads.acquire(timeout=seconds):
             raise TimeoutError("another thread holds the lock")
         try:
-            lock(file, end - time.monotonic())
+            lock(file, end - time.monotonic(), line)
             try:
                 yield
             finally:

@@ -141,6 +141,8 @@ class PredictionLog:
         try:
             self.spool.append([as_line(row) for row in rows])
         except (SpoolFull, OSError) as error:  # a failing disk is no fault of the model
+            if self.accepts:
+                log.error("neither the log's database nor the spool takes rows: %s", first_line(error))
             self.accepts = False
             raise LogFull(str(error)) from None
         return Written(0)

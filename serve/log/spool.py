@@ -35,9 +35,23 @@ class SpoolFull(Exception):
     """The file is at its bound, its disk takes no more, or it is not there any more."""
 
 
-def lock(file: int, seconds: float) -> None:
-    """Keep other processes out by flock, which itself would wait for ever; TimeoutError when one stays in."""
+def lock(file: int, seconds: float, line: int | None = None) -> None:
+    """Keep other processes out by flock, which itself would wait for ever; TimeoutError when one stays in.
+
+    Who waits first holds the file `line`: else a process that writes again and again lets go only for moments which
+    the others miss, longer than LOCK_SECONDS where the disk takes 50 ms for each group.
+    """
     end = time.monotonic() + seconds
+    if line is not None:
+        lock(line, seconds)
+    try:
+        _poll(file, end)
+    finally:
+        if line is not None:
+            fcntl.flock(line, fcntl.LOCK_UN)
+
+
+def _poll(file: int, end: float) -> None:
     while True:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,10 +83,12 @@ class Spool:
         self.file = os.open(path, FLAGS, 0o600)
         self._threads = threading.Lock()
         self.drain_lock = os.open(path.with_name(f"{path.name}.lock"), FLAGS, 0o600)
+        self._line = os.open(path.with_name(f"{path.name}.line"), FLAGS, 0o600)
 
     def close(self) -> None:
         os.close(self.file)
         os.close(self.drain_lock)
+        os.close(self._line)
 
     @property
     def size(self) -> int:
@@ -229,7 +245,7 @@ class Spool:
     def _alone(self) -> Iterator[int]:
         """Nobody else writes; yields where the last whole line ends."""
         with self._threads:  # the lock of the file keeps other processes out, not other threads
-            lock(self.file, LOCK_SECONDS)
+            lock(self.file, LOCK_SECONDS, self._line)
             try:
                 self._put_in_place()
                 yield self._repaired()

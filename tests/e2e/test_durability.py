@@ -70,6 +70,7 @@ def test_twenty_kills_under_load_lose_and_double_nothing(bundle: Path, tmp_path:
     check(everything, engine)
 
 
+@pytest.mark.alone
 def test_an_outage_of_postgresql_is_bridged_by_the_spool(bundle: Path, tmp_path: Path) -> None:
     with postgres() as database, Service(tmp_path, bundle, workers=2, CHURN_LOG_URL=database.url) as service:
         load = Load(service.port, service.customers(), batch_every=40)
@@ -96,7 +97,7 @@ def test_an_outage_of_postgresql_is_bridged_by_the_spool(bundle: Path, tmp_path:
             await asyncio.sleep(1.5)
 
         under_load(load, outage)
-        assert Counter(load.answered.values()).keys() == {200}
+        assert Counter(load.answered.values()).keys() == {200}, service.errors.read_text()
         until(lambda: not (service.store.where / "spool.jsonl").stat().st_size)
         until(lambda: service.get("/ready")[2]["status"] == "ready")
         check(load, connect(database.url))

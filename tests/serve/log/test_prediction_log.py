@@ -339,12 +339,15 @@ def test_a_trial_of_the_database_leaves_nothing(log: PredictionLog) -> None:
     assert rows(log) == []
 
 
-def test_when_the_spool_is_full_too_nothing_is_promised(url: str, tmp_path: Path) -> None:
+def test_when_the_spool_is_full_too_nothing_is_promised(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     log = PredictionLog(url, Spool(tmp_path / "spool.jsonl", 100))
     log.problem = "for the test"
     with pytest.raises(LogFull, match="is full: 0 of 100 bytes"):
         log.write([row()])
     assert not log.accepts
+    assert "neither the log's database nor the spool takes rows: spool " in caplog.text
     log.open()
     assert log.accepts
     log.write([row()])

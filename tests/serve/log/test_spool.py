@@ -219,6 +219,20 @@ def test_nobody_waits_long_for_a_process_that_stands_still(spool: Spool, monkeyp
     assert drained(spool) == rows(2)
 
 
+def test_who_writes_again_and_again_keeps_nobody_out(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Spool(spool.path, 10_000)  # as of another process: its locks are its own
+    waits = threading.Event()
+    monkeypatch.setattr(module.time, "sleep", lambda _: waits.set())
+    with spool._alone():
+        thread = threading.Thread(target=other.append, args=(rows(2),))
+        thread.start()
+        assert waits.wait(30)
+    for _ in range(100):
+        spool.append(rows(1))
+    thread.join()
+    assert rows(2)[0] in drained(spool)[:2]
+
+
 def test_threads_append_while_another_drains(tmp_path: Path) -> None:
     spool, found = Spool(tmp_path / "spool", 10**7), []
 

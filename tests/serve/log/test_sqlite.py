@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy import delete, event, select
 
 from churn.script import InputError
 from demo.processes import until
-from serve.log import database, prediction_log
+from serve.log import database, prediction_log, spool
 from serve.log.__main__ import main
 from serve.log.database import connect, scrub
 from serve.log.migrate import migrate
@@ -62,6 +63,26 @@ def test_a_turn_that_never_ends_holds_nobody_for_long(log: PredictionLog, tmp_pa
         other.kill()
     until(lambda: not log.problem)
     assert len(rows(log)) == 1
+
+
+def test_who_writes_again_and_again_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, others = (database.write_lock(connect(f"sqlite:///{tmp_path / 'log.db'}")) for _ in range(2))
+    turns, waits = list[str](), threading.Event()
+    monkeypatch.setattr(spool.time, "sleep", lambda _: waits.set())
+
+    def write() -> None:
+        with others():
+            turns.append("other")
+
+    with ours():
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert waits.wait(30)
+    for _ in range(100):
+        with ours():
+            turns.append("we")
+    thread.join()
+    assert "other" in turns[:2]
 
 
 def test_where_the_folder_is_gone_nothing_is_promised_until_it_is_back(tmp_path: Path, log: PredictionLog) -> None:
