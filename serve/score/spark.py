@@ -109,7 +109,8 @@ def in_thread(call: Callable[[], None]) -> Future[None]:
 
 def results(spark: Any, running: Future[None], ready: Any) -> Iterator[dict[str, Any]]:
     """The entries of the manifest as they arrive, until the job ends; an InputError where a piece had one."""
-    taken, at_work = 0, time.monotonic()
+    taken, at_work = 0, [time.monotonic()]
+    in_thread(partial(watch, spark, running, at_work))
     while True:
         is_done = running.done()  # asked before the look, which then misses nothing
         for entry in ready.value[taken:]:
@@ -118,10 +119,16 @@ def results(spark: Any, running: Future[None], ready: Any) -> Iterator[dict[str,
         if is_done:
             running.result()  # or its error
             return
-        if is_at_work(spark):
-            at_work = time.monotonic()
-        elif time.monotonic() > at_work + IDLE_SECONDS:
+        if time.monotonic() > at_work[0] + IDLE_SECONDS:
             raise InputError(f"{spark.master} gave no executor for {IDLE_SECONDS} seconds; {AGAIN}")
+        wait([running], POLL_SECONDS)
+
+
+def watch(spark: Any, running: Future[None], at_work: list[float]) -> None:
+    """Note when a task was at work last; in a thread, as an interrupt within a call to Java breaks the next ones."""
+    while not running.done():
+        if is_at_work(spark):
+            at_work[0] = time.monotonic()
         wait([running], POLL_SECONDS)
 
 

@@ -50,9 +50,10 @@ class Cluster:
 
     def _dask(self, host: Host, name: str, *words: str) -> subprocess.Popen[bytes]:
         command = host.on(sys.executable, "-m", "dask", *words, "--host", host.address, "--no-dashboard")
-        environment = child_environment() | {"DASK_DISTRIBUTED__WORKER__DAEMON": "false"}
+        # a killed one leaves the releases behind
+        own = {"DASK_DISTRIBUTED__WORKER__DAEMON": "false", "TMPDIR": str(self.folder)}
         with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(command, cwd=ROOT, env=child_environment() | own, stdout=log, stderr=log)
 
 
 @contextmanager

@@ -30,6 +30,14 @@ needs_spark = pytest.mark.skipif(
 )
 pytestmark = [pytest.mark.e2e, needs_spark]
 
+# serve.score that asks Spark without a pause, so that an interrupt comes within a call to Java
+ASKING = """
+import runpy
+from serve.score import spark
+spark.POLL_SECONDS = 0
+runpy.run_module("serve.score", run_name="__main__", alter_sys=True)
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -119,7 +127,8 @@ def test_a_run_on_this_machine_that_is_stopped_and_begun_again_gives_the_bytes_o
 ) -> None:
     out = folder / "local-2"
     on_spark = command(table, out, "--reasons", "5", "--engine", "spark", "--address", "local[2]")
-    run = subprocess.Popen(on_spark, cwd=ROOT, env=environment, stderr=-1, text=True)
+    asking = [sys.executable, "-c", ASKING, *on_spark[3:]]
+    run = subprocess.Popen(asking, cwd=ROOT, env=environment, stderr=-1, text=True)
     assert until_begun(run, out) < len(list(table.iterdir()))
     run.send_signal(signal.SIGINT)
     lines = run.communicate(timeout=300)[1].splitlines()
