@@ -15,7 +15,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from churn.script import InputError
@@ -43,12 +43,12 @@ def on_spark(work: Work, tasks: Sequence[Task], job: Job, address: str) -> Itera
     else:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
-        with context(address) as spark:
+        with context(address) as (spark, interrupted):
             # collect() would be silent up to the last piece; an action applies the update of each task exactly once
             ready = spark.accumulator([], AddingAccumulatorParam([]))
             one = partial(score_on_executor, work=work, shared=spark.broadcast(carried(job)), ready=ready)
             running = in_thread(partial(spark.parallelize(tasks, len(tasks)).foreach, one))
-            yield from results(spark, running, ready)
+            yield from results(spark, running, ready, interrupted)
             if (lost := len(tasks) - len(ready.value)) > 0:
                 raise InputError(f"{address}: the results of {lost} pieces did not arrive; {AGAIN}")
     except Py4JError as error:
@@ -70,8 +70,8 @@ def await_master(address: str) -> None:
 
 
 @contextmanager
-def context(address: str) -> Iterator[Any]:
-    """A Spark context whose executors have this code; it ends with all that it started."""
+def context(address: str) -> Iterator[tuple[Any, Event]]:
+    """A Spark context whose executors have this code, and whether Ctrl-C came; it ends with all that it started."""
     from pyspark import SparkConf, SparkContext
     from pyspark.accumulators import AccumulatorTCPServer
 
@@ -81,15 +81,26 @@ def context(address: str) -> Iterator[Any]:
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # which gives it none
     settings = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "OFF"}  # what went wrong is one line
     conf = SparkConf().setMaster(address).setAppName("churn scores").setAll(list(settings.items()))
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    with tempfile.TemporaryDirectory(prefix="churn-score-") as folder, SparkContext(conf=conf) as spark:
-        signal.signal(signal.SIGINT, on_interrupt)  # Spark's own would speak to a context that is gone
-        code = Path(folder, "churn-score.zip")
-        with zipfile.ZipFile(code, "w") as archive:
-            for path in sorted(path for name in CODE for path in (ROOT / name).rglob("*.py")):
-                archive.write(path, path.relative_to(ROOT))
-        spark.addPyFile(str(code))
-        yield spark
+    before, interrupted = signal.getsignal(signal.SIGINT), Event()
+    try:
+        with tempfile.TemporaryDirectory(prefix="churn-score-") as folder, SparkContext(conf=conf) as spark:
+            # an interrupt within a call to Java would break the next calls, and Spark's own handler is one more call
+            signal.signal(signal.SIGINT, partial(note, interrupted))
+            code = Path(folder, "churn-score.zip")
+            with zipfile.ZipFile(code, "w") as archive:
+                for path in sorted(path for name in CODE for path in (ROOT / name).rglob("*.py")):
+                    archive.write(path, path.relative_to(ROOT))
+            spark.addPyFile(str(code))
+            yield spark, interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def note(interrupted: Event, *_: Any) -> None:
+    """Handle a signal: the second one ends what does not look at the first."""
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+    interrupted.set()
 
 
 def in_thread(call: Callable[[], None]) -> Future[None]:
@@ -107,10 +118,9 @@ def in_thread(call: Callable[[], None]) -> Future[None]:
     return future
 
 
-def results(spark: Any, running: Future[None], ready: Any) -> Iterator[dict[str, Any]]:
+def results(spark: Any, running: Future[None], ready: Any, interrupted: Event) -> Iterator[dict[str, Any]]:
     """The entries of the manifest as they arrive, until the job ends; an InputError where a piece had one."""
-    taken, at_work = 0, [time.monotonic()]
-    in_thread(partial(watch, spark, running, at_work))
+    taken, at_work = 0, time.monotonic()
     while True:
         is_done = running.done()  # asked before the look, which then misses nothing
         for entry in ready.value[taken:]:
@@ -119,16 +129,12 @@ def results(spark: Any, running: Future[None], ready: Any) -> Iterator[dict[str,
         if is_done:
             running.result()  # or its error
             return
-        if time.monotonic() > at_work[0] + IDLE_SECONDS:
-            raise InputError(f"{spark.master} gave no executor for {IDLE_SECONDS} seconds; {AGAIN}")
-        wait([running], POLL_SECONDS)
-
-
-def watch(spark: Any, running: Future[None], at_work: list[float]) -> None:
-    """Note when a task was at work last; in a thread, as an interrupt within a call to Java breaks the next ones."""
-    while not running.done():
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         if is_at_work(spark):
-            at_work[0] = time.monotonic()
+            at_work = time.monotonic()
+        elif time.monotonic() > at_work + IDLE_SECONDS:
+            raise InputError(f"{spark.master} gave no executor for {IDLE_SECONDS} seconds; {AGAIN}")
         wait([running], POLL_SECONDS)
 
 
