@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
@@ -63,6 +64,7 @@ def started(work: Work, job: Job) -> tuple[Connection, BaseProcess]:
     spawn = multiprocessing.get_context("spawn")  # a fork would share onnxruntime's locks
     here, there = spawn.Pipe()
     worker = spawn.Process(target=answer, args=(there, work, job), daemon=True)
+    resource_tracker.ensure_running()  # started within the block, it would unblock interrupts for the worker
     with without_interrupts():
         worker.start()
     there.close()
