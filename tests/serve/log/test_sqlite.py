@@ -42,7 +42,7 @@ def test_while_another_program_holds_the_file_rows_wait_in_the_spool(log: Predic
     other = sqlite3.connect(tmp_path / "folder/log.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     log.write([row("1")])
-    assert "locked" in log.problem
+    assert "lock" in log.problem  # SQLite's, or the turn that the watcher holds meanwhile
     assert log.accepts
     with pytest.raises(LogDown):
         log.record([outcome(customer_id="c")])
