@@ -18,6 +18,8 @@ from sqlalchemy import (
     Select,
     String,
     case,
+    false,
+    func,
     select,
     type_coerce,
 )
@@ -25,7 +27,7 @@ from sqlalchemy import (
 from serve.log.contacts import offers, read_contacts
 from serve.log.database import opened
 from serve.log.outcomes import with_outcomes
-from serve.log.tables import UtcTime, first_id, predictions
+from serve.log.tables import UtcTime, first_id, outcomes, predictions
 from serve.settings import read_settings
 
 ARMS = ("champion", "challenger")  # the arms whose probability went out
@@ -67,18 +69,61 @@ def read_outcomes(
     lasts: timedelta,
     start: datetime,
     known_by: datetime | None = None,
+    end: datetime | None = None,
 ) -> pd.DataFrame:
     """id and those columns of `answers` (which have id, at from `start` on, customer_id, request_id), and what became
     of the customers.
 
     churned, observed_at (NaN and NaT where not known, or not before `known_by`); offered (0 or 1: an offer, whose
-    effect `lasts`, reached the outcome) and spared (the chance that none would).
+    effect `lasts`, reached the outcome) and spared (the chance that none would). With `end`, before which all `answers`
+    were, outcomes of later answers are not theirs, as `without_later` says.
     """
-    columns = [answers.c[name] for name in ("id", *names)]
-    frame = read_frame(connection, with_outcomes(answers, *columns, before=known_by))
+    more = ("at", "customer_id") if end else ()
+    columns = [answers.c[name] for name in ("id", *names, *more)]
+    statement = with_outcomes(answers, *columns, of_outcome=("observed_at", "request_id"), before=known_by)
+    frame = read_frame(connection, statement)
+    if end and known_by:
+        frame = without_later(connection, frame, end, known_by)
+    frame = frame.drop(columns=["request_id", *more])
     observed = frame["observed_at"].dt.tz_localize(None).to_numpy("datetime64[us]")
     reached = offers(frame["id"].tolist(), observed, read_contacts(connection, answers, start - lasts), lasts)
     return frame.assign(offered=reached.offered.astype("float64"), spared=reached.spared)
+
+
+def without_later(connection: Connection, frame: pd.DataFrame, end: datetime, known_by: datetime) -> pd.DataFrame:
+    """Let an outcome be the later answer's where it is behind both the time to leave, `known_by` - `end`, and a later
+    answer to the customer, of [end, known_by): by the first answer the customer stayed until then.
+
+    An outcome that names the answer stays the answer's, and so does an earlier leaving that was reported again.
+    """
+    c, last = predictions.c, frame["at"] + (known_by - end)
+    is_late = (frame["observed_at"] > last) & (frame["customer_id"].fillna("") != "") & (frame["request_id"] == "")
+    ours = between(end, known_by) & c.arm.in_(ARMS) & (c.customer_id != "")
+    first = select(c.customer_id, func.min(c.at).label("again")).where(ours).group_by(c.customer_id)
+    if not is_late.any() or (later := read_frame(connection, first)).empty:
+        return frame
+    again = frame["customer_id"].where(is_late).map(later.set_index("customer_id")["again"])
+    stayed_until = again.where(again > last, last).where(again.notna())
+    is_later = frame["observed_at"] > stayed_until
+    is_leaver = is_later & (frame["churned"] == 1)
+    leavers = frame.assign(until=stayed_until).loc[is_leaver, ["customer_id", "at", "until"]]
+    left = leavers.reset_index().merge(read_leavings(connection, sorted(set(leavers["customer_id"]))), on="customer_id")
+    earlier = left[left["left"].between(left["at"], left["until"])].groupby("index")["left"].min()
+    is_later &= ~frame.index.isin(earlier.index)
+    observed = frame["observed_at"].mask(is_later, stayed_until)
+    observed.loc[earlier.index] = earlier
+    return frame.assign(churned=frame["churned"].mask(is_later, 0.0), observed_at=observed)
+
+
+def read_leavings(connection: Connection, customers: Sequence[str]) -> pd.DataFrame:
+    """customer_id, left: each outcome by which one of them churned."""
+    o = outcomes.c
+    columns = [o.customer_id, o.observed_at.label("left")]
+    parts = [
+        read_frame(connection, select(*columns).where(o.customer_id.in_(customers[start : start + IDS]), o.churned))
+        for start in range(0, len(customers), IDS)
+    ]
+    return pd.concat(parts or [read_frame(connection, select(*columns).where(false()))], ignore_index=True)
 
 
 def read_frame(connection: Connection, statement: Select[Any]) -> pd.DataFrame:

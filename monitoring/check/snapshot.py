@@ -60,7 +60,8 @@ def read_customers(
     """The first answer of that release, or of any, to each customer in [start, end), in the order of ids.
 
     id, p, flagged (0 or 1), churned (as observed before `known_by`; NaN where it was not), offered and spared. A
-    customer who is scored every day counts once; a prediction without a customer_id stands for a customer.
+    customer who is scored every day counts once; a prediction without a customer_id stands for a customer. All have as
+    long to leave as the last one has until `known_by`: a later outcome, behind an answer from `end` on, is that one's.
     """
     c = predictions.c
     ours = between(start, end) & c.arm.in_(ARMS)
@@ -74,7 +75,8 @@ def read_customers(
         .join(firsts, firsts.c.id == c.id)
         .cte("customers")
     )
-    return read_outcomes(connection, rows, ("p", "flagged"), lasts, start, known_by).drop(columns="observed_at")
+    customers = read_outcomes(connection, rows, ("p", "flagged"), lasts, start, known_by, end)
+    return customers.drop(columns="observed_at")
 
 
 def read_sample(connection: Connection, schema: Schema, answers: pd.DataFrame, sample: int, seed: int) -> pd.DataFrame:

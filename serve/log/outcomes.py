@@ -41,15 +41,16 @@ MAX_NAMES = 500  # of one query
 def with_outcomes(
     answers: CTE,
     *columns: ColumnElement[Any],
-    times: Sequence[Literal["observed_at", "received_at"]] = ("observed_at",),
+    of_outcome: Sequence[Literal["observed_at", "received_at", "request_id"]] = ("observed_at",),
     before: datetime | ColumnElement[Any] | None = None,
 ) -> Select[Any]:
     """Those columns of `answers` (which have id, at, customer_id, request_id), in the order of ids, then churned and
-    the times of the outcome that counts, NULL where there is none. With `before`, a time or a column of `answers`, only
+    columns of the outcome that counts, NULL where there is none. With `before`, a time or a column of `answers`, only
     outcomes observed before then.
     """
     counted = {name: outcomes.alias(f"of_{name}") for name in NAMES}
-    statement = select(*columns, *_later(counted["customer_id"], counted["request_id"], times)).select_from(answers)
+    chosen = _later(counted["customer_id"], counted["request_id"], of_outcome)
+    statement = select(*columns, *chosen).select_from(answers)
     for name, other in (NAMES, NAMES[::-1]):
         known, o = outcomes.alias(f"known_of_{name}").c, counted[name].c
         # a seek in the primary key for each row: a join of all outcomes of all rows would have to be sorted
@@ -62,13 +63,13 @@ def with_outcomes(
     return statement.order_by(answers.c.id)
 
 
-def _later(customer: FromClause, request: FromClause, times: Sequence[str]) -> list[ColumnElement[Any]]:
-    """churned and the times of the outcome received last, then of the one observed last, then of the customer's."""
+def _later(customer: FromClause, request: FromClause, names: Sequence[str]) -> list[ColumnElement[Any]]:
+    """churned and columns of the outcome received last, then of the one observed last, then of the customer's."""
     a, b = customer.c, request.c
     is_later = (b.received_at > a.received_at) | ((b.received_at == a.received_at) & (b.observed_at > a.observed_at))
     is_request = is_later | a.observed_at.is_(None)
     churned = case((is_request, cast(b.churned, Integer)), else_=cast(a.churned, Integer))
-    return [churned.label("churned"), *(case((is_request, b[name]), else_=a[name]).label(name) for name in times)]
+    return [churned.label("churned"), *(case((is_request, b[name]), else_=a[name]).label(name) for name in names)]
 
 
 class Labelled(NamedTuple):
@@ -96,7 +97,7 @@ def labelled(engine: Engine, since: datetime, lasts: timedelta, answered: dateti
     wanted = p.id, p.at, p.customer_id, p.request_id, p.features, p.churn_probability
     answers = select(*wanted).where(p.id.in_(union(*news))).cte("answers")
     columns = [answers.c[name] for name in ("id", "customer_id", "features", "churn_probability")]
-    statement = with_outcomes(answers, *columns, times=["observed_at", "received_at"])
+    statement = with_outcomes(answers, *columns, of_outcome=["observed_at", "received_at"])
     last: dict[str, Any] = {}
     with engine.connect() as connection:
         for row in connection.execute(statement):  # in the order of their ids

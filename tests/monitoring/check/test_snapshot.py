@@ -15,6 +15,8 @@ from churn.schema import read_schema
 from monitoring.check.knobs import SnapshotKnobs
 from monitoring.check.snapshot import read_customers, snapshot, window_of
 from monitoring.check.snapshot_files import Snapshot, read_snapshot, write_snapshot
+from serve.log.database import write_lock
+from serve.log.reported import keep_contacts
 from tests.conftest import ROOT
 from tests.factories import START, empty_log, fill, outcome, prediction
 
@@ -90,6 +92,48 @@ def test_only_what_was_known_in_time_counts(engine: Engine) -> None:
     )
     assert read(engine)["churned"].fillna(-1).tolist() == [0, -1, -1]
     assert read(engine, known_by=62)["churned"].fillna(-1).tolist() == [1, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "churned"),
+    [
+        ([outcome(29 * DAY, True, customer="a")], 1),
+        ([outcome(31 * DAY, True, customer="a")], 1),  # before the later answer
+        ([outcome(44 * DAY, True, customer="a")], 0),
+        ([outcome(10 * DAY, True, customer="a"), outcome(44 * DAY, True, customer="a")], 1),  # reported again
+        ([outcome(10 * DAY, True, customer="a"), outcome(44 * DAY, False, customer="a")], 0),  # corrected
+        ([outcome(44 * DAY, True, request="first")], 1),  # it names the answer
+    ],
+)
+def test_what_is_behind_a_later_answer_is_its_outcome(
+    outcomes: list[dict[str, Any]], churned: int, engine: Engine
+) -> None:
+    """Else a customer who is scored each month would have left in each of several months."""
+    fill(
+        engine,
+        [prediction(0, "a", "champion", request_id="first"), prediction(40 * DAY, "a", "champion"),
+         prediction(0, "not again", "champion")],
+        [*outcomes, outcome(44 * DAY, True, customer="not again")],
+    )  # fmt: skip
+    assert sorted(read(engine)["churned"]) == sorted([churned, 1])
+
+
+def test_an_offer_counts_up_to_the_outcome_or_the_later_answer(engine: Engine) -> None:
+    names = ("again", "stays", "leaves")
+    fill(
+        engine,
+        [*(prediction(0, name, "champion") for name in names), prediction(40 * DAY, "again", "champion")],
+        [outcome(55 * DAY, name == "leaves", customer=name) for name in names],
+    )
+    with engine.connect() as connection:
+        contacts = [
+            {"customer_id": name, "campaign": "c", "at": START + timedelta(days=45), "offered": True, "share": 0.5}
+            for name in names
+        ]
+        assert keep_contacts(connection, write_lock(engine), contacts) == []
+    customers = read(engine)
+    assert customers["churned"].tolist() == [0, 0, 1]
+    assert customers["offered"].tolist() == [0, 1, 1]
 
 
 @pytest.mark.slow
