@@ -1,6 +1,6 @@
 """Months of the simulated operator as a release sees them: what the monitoring is measured on."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,21 @@ from churn.customers import frame_of
 from churn.release import REFERENCE
 from churn.scorer import Scorer
 from demo.offers import after_offers, churned_after
-from demo.world import sent
+from demo.world import BEGINS, sent
 from monitoring.check.findings import Window
 from monitoring.check.snapshot_files import Snapshot
 from serve.log.database import write_lock
 from serve.log.reported import keep_contacts
 from serve.log.tables import first_id
+from stages.simulate import simulate
 from tests.factories import fill, prediction
+
+
+def months(seed: int, customers: int, n: int) -> list[pd.DataFrame]:
+    """Months in a row of the same customers, with new ones in the place of leavers."""
+    world = {"months": BEGINS + n, "start": date(2026, 1, 1), "drift_month": 0, "concept_month": 0}
+    drawn = pd.concat(simulate(customers=customers, seed=seed, drift=0.0, concept=0.0, **world))  # type: ignore[arg-type]
+    return [found.reset_index(drop=True) for _, found in drawn.groupby("snapshot_date")][-n:]
 
 
 def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snapshot:

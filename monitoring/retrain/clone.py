@@ -1,11 +1,15 @@
 """A clone of the repository's last commit that shares its DVC cache, for one training."""
 
+import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from ruamel.yaml import YAML, YAMLError
 
 from churn.git import call, commit, git, git_or_empty
 from churn.params import read_section
@@ -53,15 +57,35 @@ class Clone:
         git("add", "--all", cwd=WORK)
         commit(message, WORK, env=environment())
 
-    def train(self, name: str, weight: str | None) -> Path:
-        """Run the pipeline on the table, with its column `weight`, as the experiment `name`, check it out, and return
-        its bundle."""
-        knobs = ["--set-param", f"data.path={TABLE}"]
+    def let_ids_repeat(self) -> None:
+        """Say in the schema that a customer may have several rows; its comments stay."""
+        schema = Path(read_section("data")["schema"])
+        way_out = "set id.repeats: true in it, and commit it"
+        if not (WORK / schema).resolve().is_relative_to(WORK.resolve()):
+            raise InputError(f"customers have several rows, and {schema} is not of this repository; {way_out}")
+        yaml = YAML()
+        yaml.preserve_quotes, yaml.width = True, 10**6
+        yaml.indent(mapping=2, sequence=4, offset=2)
+        try:
+            content = yaml.load(WORK / schema)
+            content["id"]["repeats"] = True
+            with replacing(WORK / schema) as temporary:
+                yaml.dump(content, temporary)
+        except (OSError, YAMLError) as error:
+            why = " ".join(str(error).split())
+            raise InputError(f"customers have several rows, and {schema} can't say so: {why}; {way_out}") from None
+
+    def train(self, name: str, knobs: Mapping[str, Any]) -> Path:
+        """Run the pipeline on the table, with these parameters (`section.name`), as the experiment `name`, check it
+        out, and return its bundle."""
+        options = ["--set-param", f"data.path={TABLE}"]
         if read_section("data").get("options"):
-            knobs += ["--set-param", "~data.options"]  # how the table before is read
-        if read_section("data").get("weight") != weight:
-            knobs += ["--set-param", f"++data.weight={weight or 'null'}"]
-        self.dvc("exp", "run", "--temp", "--name", name, *knobs, "deploy", shown=True)
+            options += ["--set-param", "~data.options"]  # how the table before is read
+        for key, value in knobs.items():
+            section, _, knob = key.partition(".")
+            if read_section(section).get(knob) != value:
+                options += ["--set-param", f"++{key}={json.dumps(value)}"]
+        self.dvc("exp", "run", "--temp", "--name", name, *options, "deploy", shown=True)
         self.dvc("exp", "branch", name, name)
         git("checkout", "--quiet", name, cwd=WORK)
         self.dvc("checkout", "--quiet", str(BUNDLE))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -29,7 +29,7 @@ from monitoring.retrain.policy import (
     concept_changed_at,
     why_not,
 )
-from monitoring.retrain.training_table import Production, joined, read_production
+from monitoring.retrain.training_table import Production, has_repeats, joined, read_production
 from serve.log.checks import latest
 from serve.releases.commands import mirrored
 from serve.releases.gate import check
@@ -97,9 +97,14 @@ def production(reason: Reason, schema: Schema, now: datetime, knobs: Policy) -> 
 
 
 def table_before(schema: Schema) -> pd.DataFrame:
-    """The table of params data, as texts under schema names, and the weights of its rows as WEIGHT."""
+    """The table of params data, as texts under schema names, and the weights of its rows as WEIGHT.
+
+    Without the copies that `preprocess` drops: beside production's answers equal rows may be two months of a customer.
+    """
     data = read_section("data")
     table = named(read_table(Path(data["path"]), data.get("options") or {}), schema)
+    if read_section("preprocess").get("drop_duplicates"):
+        table = table.drop_duplicates(ignore_index=True)
     return table.rename(columns={data.get("weight"): WEIGHT})
 
 
@@ -169,16 +174,20 @@ def train(store: Store, reason: Reason, learned: Production, schema: Schema, why
     before = None if reason.since else table_before(schema)
     clone = Clone(lock)
     try:
-        table = joined(before, learned.table, schema, learned.offered)
-        clone.add(table, f"data: {len(learned.table)} customers of production\n\n{why}")
-        weight = WEIGHT if WEIGHT in table else None
-        bundle = clone.train(f"retrain-{datetime.now(UTC):%Y%m%d-%H%M%S}", weight)
+        table = joined(before, learned.table, schema)
+        knobs: dict[str, Any] = {"data.weight": WEIGHT if WEIGHT in table else None}
+        if has_repeats(table, schema):
+            if not (schema.id and schema.id.repeats):
+                clone.let_ids_repeat()
+            knobs["preprocess.drop_duplicates"] = False
+        clone.add(table, f"data: {learned.customers} customers of production\n\n{why}")
+        bundle = clone.train(f"retrain-{datetime.now(UTC):%Y%m%d-%H%M%S}", knobs)
         version = open_release(bundle).version
         if version in store.versions:
             raise InputError(f"the same customers and code give release {version}, which the store has; nothing is new")
         branch = f"retrain/{version}"
         lineage = Lineage(
-            commit=clone.keep(branch), branch=branch, reasons=reason.breaches, customers=len(learned.table),
+            commit=clone.keep(branch), branch=branch, reasons=reason.breaches, customers=learned.customers,
             table="left out" if before is None else "joined",
             since=reason.since.isoformat() if reason.since else None, until=learned.until.isoformat(),
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """The table of a retraining: production's customers whose outcome is known, behind those of the table before."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -22,12 +22,13 @@ log = logging.getLogger("monitoring.retrain")
 
 
 class Production(NamedTuple):
-    """Customers with an outcome, as texts under schema names, the latest answer of each, and how often it counts."""
+    """Answers with an outcome, as texts under schema names, and how often each counts: 0 times where an offer reached
+    it."""
 
     table: pd.DataFrame
-    offered: set[str]  # the customers for whom others of `table` stand, as an offer reached their latest answer
+    customers: int  # of the answers that count
     off: float  # how far the known ones' probabilities are from everybody's, in standard deviations
-    new: int  # of them answered since what the champion learned from
+    new: int  # customers answered since what the champion learned from
     until: datetime
 
 
@@ -36,16 +37,22 @@ def read_production(
     days: float, slice_days: float, delay: float, most: int, min_known: float, lasts: timedelta,
     since: datetime | None, learned: datetime | None,
 ) -> Production:  # fmt: skip
-    """Customers answered in the last `days`, or from `since` on, and at least `delay` days ago.
+    """Customers answered in the last `days`, or from `since` on, and at least `delay` days ago: `most` answers.
 
     Slice by slice, each as long as the check's window, and outcomes count as the check counts them: observed at most
     `delay` days after the slice's end. So leavers and stayers are known alike, and all had as long to leave. A slice of
     which less than `min_known` is known does not count: mostly those are the leavers, who alone are reported.
+
+    A customer has a row of each slice (person-periods: Allison 1982, "Discrete-Time Methods for the Analysis of Event
+    Histories", Sociological Methodology 13:61-98): one row for each customer would stand for three months of a stayer
+    and for the last of a leaver. Where the schema has a time, a customer has one row of each. Without an id nothing
+    keeps such rows on one side of a split: there the first answer to each customer counts, as all had as long to leave
+    behind it, of those from `learned` on.
     """
     until = now - timedelta(days=delay)
-    begin = max(until - timedelta(days=days), since or datetime.min.replace(tzinfo=now.tzinfo))
-    found, seen, left = [as_texts(connection, schema, pd.DataFrame())], set[str](), most
-    offered = set[str]()
+    begins = [until - timedelta(days=days), since, None if schema.id else learned]
+    begin = max(moment for moment in begins if moment)
+    tables, left = [as_texts(connection, schema, pd.DataFrame())], most
     everybody: list[pd.DataFrame] = []
     for start, end in slices(begin, until, timedelta(days=slice_days)):
         asked = read_customers(connection, None, start, end, end + timedelta(days=delay), lasts)
@@ -60,21 +67,24 @@ def read_production(
             log.warning(words, 100 * missed, start, end)
             continue
         everybody.append(asked)
-        texts = acceptable(as_texts(connection, schema, answers[::-1][:left]), schema)
-        customer = texts.index.get_level_values("customer")
-        texts = texts[~(customer.isin(seen) | customer.duplicated())]
-        # an older answer of theirs would count beside those who stand for them
-        reached = asked.dropna(subset=["churned"]).drop(answers.index)
-        reached = reached[reached["id"] > max(answers["id"][::-1][left:], default="")]
-        offered |= {as_text(name or id) for id, (name, _) in read_sent(connection, [*reached["id"]]).items()}
-        seen |= {*customer, *offered}
-        found.append(texts)
+        reached = asked.dropna(subset=["churned"]).drop(answers.index).assign(weight=0.0)
+        taken = pd.concat([answers, reached]).sort_index()[::-1][:left]
+        texts = acceptable(as_texts(connection, schema, taken), schema)
+        texts = texts[~texts.index.get_level_values("customer").duplicated()]
+        tables.append(texts)
         left -= len(texts)
-    table = pd.concat(found[::-1])
-    new = sum(learned is None or time_of_id(name) >= learned for name in table.index.get_level_values("id"))
-    counted = pd.concat(everybody) if everybody else pd.DataFrame({"p": [], "churned": []})
-    off = selection(counted["p"].to_numpy(), counted["churned"].notna().to_numpy())
-    return Production(table.reset_index(drop=True), offered, off, new, until)
+    table = pd.concat(tables[::-1])
+    key = pd.DataFrame({"customer": table.index.get_level_values("customer")})
+    if schema.time:
+        key["time"] = table[schema.time.name].to_numpy()
+    if schema.time or schema.id is None:
+        table = table[~key.duplicated().to_numpy()]
+    counted = table.index[table[WEIGHT] != "0"]
+    new = {customer for customer, name in counted if learned is None or time_of_id(name) >= learned}
+    all_asked = pd.concat(everybody) if everybody else pd.DataFrame({"p": [], "churned": []})
+    off = selection(all_asked["p"].to_numpy(), all_asked["churned"].notna().to_numpy())
+    customers = counted.get_level_values("customer").nunique()
+    return Production(table.reset_index(drop=True), customers, off, len(new), until)
 
 
 def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:
@@ -141,16 +151,28 @@ def acceptable(texts: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return texts[is_fit]
 
 
-def joined(
-    before: pd.DataFrame | None, production: pd.DataFrame, schema: Schema, offered: Collection[str] = ()
-) -> pd.DataFrame:
-    """One table, of the schema's columns and of WEIGHT where some count more than others; a customer who is in both is
-    what production knows of them, and for whom others stand is left out."""
-    names = [*(part.name for part in schema.parts), WEIGHT]
-    table = production[names]
+def joined(before: pd.DataFrame | None, production: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """One table, of the schema's columns and of WEIGHT where some count more than others.
+
+    A row of both, which an earlier retraining added, is what production knows of it by now: its outcome may have been
+    corrected, an offer may have been reported that reached it. Without an id equal rows may be two customers.
+    """
+    names = [part.name for part in schema.parts]
+    table = production[[*names, WEIGHT]]
     if before is not None:
-        kept = before.reindex(columns=[name for name in names if name in before])
-        if schema.id and schema.id.name in kept:
-            kept = kept[~kept[schema.id.name].isin([*production[schema.id.name], *offered])]
-        table = pd.concat([kept if WEIGHT in kept else kept.assign(**{WEIGHT: "1"}), table], ignore_index=True)
+        kept = before if WEIGHT in before else before.assign(**{WEIGHT: "1"})
+        parts = [part.reindex(columns=list(table)) for part in (kept, table)]
+        table = pd.concat(parts, ignore_index=True)
+        if schema.id:
+            moment = [schema.time.name] if schema.time else [column.name for column in schema.columns]
+            same = [schema.id.name, *moment]
+            nth = [part.groupby(same, dropna=False, sort=False).cumcount() for part in parts]
+            key = table[same].assign(**{WEIGHT: pd.concat(nth, ignore_index=True)})
+            table = table[~key.duplicated(keep="last")]
+    table = table[table[WEIGHT] != "0"].reset_index(drop=True)
     return table if (table[WEIGHT] != "1").any() else table.drop(columns=WEIGHT)
+
+
+def has_repeats(table: pd.DataFrame, schema: Schema) -> bool:
+    """Whether a customer has several rows, and no time tells them apart."""
+    return bool(schema.id and not schema.time and table[schema.id.name].dropna().str.strip().duplicated().any())

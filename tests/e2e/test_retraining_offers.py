@@ -1,4 +1,4 @@
-"""A retraining on a month of offers: the control group stands for those who were made one, in all that it states."""
+"""A retraining on two months of the same customers, offers in the second: what it states holds for a month without."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from serve.releases.store import Store
 from stages.simulate import leaving
 from tests.e2e.conftest import command, commit, set_knobs
 from tests.factories import empty_log
-from tests.simulated_months import log_campaign
+from tests.simulated_months import log_campaign, log_month, months
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +32,10 @@ def test_a_release_that_learned_beside_offers_states_what_holds_without_them(clo
     commit(clone, "one model, and a gate that lets it pass")
     store = Store(tmp_path / "releases")
     store.promote(store.add(clone / "models/release", "the first one"), "the first one")
-    log_campaign(empty_log(tmp_path / "releases"), Scorer.open(store.champion()), month(1, 7_043), COHORT, 0.9)
+    quiet, offered = months(1, 7_043, 2)
+    log, champion = empty_log(tmp_path / "releases"), Scorer.open(store.champion())
+    log_month(log, champion, quiet, COHORT - timedelta(days=30))
+    log_campaign(log, champion, offered, COHORT, 0.9)
     variables = {"CHURN_RELEASES": str(store.where), "CHURN_LOG_URL": "", "MLFLOW_TRACKING_URI": ""}
     command(clone, sys.executable, "-m", "monitoring.retrain", timeout=300, **variables)
     (version,) = {*store.versions} - {store.state()["champion"]}
@@ -40,7 +43,10 @@ def test_a_release_that_learned_beside_offers_states_what_holds_without_them(clo
     stated = scorer.release.card
 
     params = yaml.safe_load(git(clone, "show", f"retrain/{version}:params.yaml"))
-    assert params["data"]["weight"] == WEIGHT
+    schema = yaml.safe_load(git(clone, "show", f"retrain/{version}:{params['data']['schema']}"))
+    assert (params["data"]["weight"], params["preprocess"]["drop_duplicates"], schema["id"]["repeats"]) == (
+        WEIGHT, False, True,
+    )  # fmt: skip
     assert stated["data"]["effective_train_customers"] < stated["data"]["train_customers"]
 
     customers = month(77, 20_000)

@@ -51,6 +51,38 @@ def test_a_commit_of_the_clone_is_by_who_is_configured_here(
     assert git("log", "-1", "--format=%ae %s", cwd=WORK) == f"{author} data: a table"
 
 
+def test_the_schema_says_that_ids_repeat_and_keeps_its_words(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "# ours\nid:  # of the bank\n  name: customer_id\ncolumns:\n  - {name: a, levels: ['no', \"1\"]}  # odd\n"
+    Path("schema.yaml").write_text(content)
+    Path("params.yaml").write_text("data: {schema: schema.yaml}")
+    git("add", "--all", cwd=repository)
+    git(*COMMIT, "a schema", cwd=repository)
+    monkeypatch.setattr("monitoring.retrain.clone.call", lambda *_, **__: "")
+    clone = Clone(0)
+    clone.let_ids_repeat()
+    clone.add(pd.DataFrame({"a": ["1"]}), "data: a table")
+    found = git("show", "HEAD:schema.yaml", cwd=WORK)
+    assert found == content.replace("customer_id\n", "customer_id\n  repeats: true\n").strip()
+
+
+@pytest.mark.parametrize("place", ["{folder}/schema.yaml", "../schema.yaml", "missing.yaml", "broken.yaml"])
+def test_a_schema_that_cannot_say_that_ids_repeat_is_one_line_and_stays(
+    place: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = repository.parent / "schema.yaml"
+    outside.write_text("id: {name: a}\n")
+    Path("broken.yaml").write_text("id: {name: a}\nid: {name: a}\n")
+    Path("params.yaml").write_text(f"data: {{schema: '{place.format(folder=repository.parent)}'}}")
+    git("add", "--all", cwd=repository)
+    git(*COMMIT, "schemas", cwd=repository)
+    monkeypatch.setattr("monitoring.retrain.clone.call", lambda *_, **__: "")
+    with pytest.raises(
+        InputError, match=r"^customers have several rows, .*; set id.repeats: true in it, and commit it$"
+    ):
+        Clone(0).let_ids_repeat()
+    assert outside.read_text() == "id: {name: a}\n"
+
+
 def test_a_repository_that_a_training_would_be_lost_in_is_refused_before(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,13 +59,16 @@ def test_customers_who_cannot_speak_for_the_others_are_not_learned_from(is_selec
         assert len(read().table) == known.sum()
 
 
-def test_the_table_before_keeps_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_before_keeps_its_weights_and_loses_its_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text("data: {path: table.csv, weight: stands for}")
-    Path("table.csv").write_text("customerID,stands for\nA,1\nB,10\n")
+    Path("params.yaml").write_text("{data: {path: table.csv, weight: stands for}, preprocess: {drop_duplicates: true}}")
+    Path("table.csv").write_text("customerID,stands for\nA,1\nB,10\nA,1\n")
     assert table_before(SCHEMA)[WEIGHT].tolist() == ["1", "10"]
-    Path("params.yaml").write_text("data: {path: table.csv}")
+    Path("params.yaml").write_text("{data: {path: table.csv}, preprocess: {drop_duplicates: false}}")
     assert WEIGHT not in table_before(SCHEMA)
+    assert len(table_before(SCHEMA)) == 3
 
 
 def test_a_release_whose_retraining_was_ended_behind_its_adding_takes_its_part_in_the_next(

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from churn.params import read_params
 from churn.schema import WEIGHT, Schema, read_schema
 from churn.table import customers, named
-from monitoring.retrain.training_table import Production, joined, read_production, slices
+from monitoring.retrain.training_table import Production, has_repeats, joined, read_production, slices
 from serve.log.database import write_lock
 from serve.log.reported import keep_contacts
 from stages.validate import validate
@@ -78,25 +78,54 @@ def test_all_had_as_long_to_leave(engine: Engine) -> None:
     assert read(engine).table["churned"].tolist() == ["False"]
 
 
-def test_a_customer_counts_once_by_the_latest_slice(engine: Engine) -> None:
+def test_a_customer_has_a_row_of_each_slice(engine: Engine) -> None:
+    """Of a stayer as of a leaver: one row of each would be one for three months, and one for the last."""
     fill(
         engine,
-        [asked(10, "a", tenure=1), asked(40, "a", tenure=2), asked(70, "a", tenure=3), asked(40, "b", tenure=5)],
-        [outcome(d * DAY, False, customer=name) for d, name in ((35, "a"), (65, "a"), (95, "a"), (65, "b"))],
-    )
-    table = read(engine).table
-    assert dict(zip(table["customer_id"], table["tenure"], strict=True)) == {"a": "3", "b": "5"}
+        [asked(day, name, tenure=day) for day in (10, 11, 40, 70) for name in ("stays", "leaves")],
+        [*(outcome(d * DAY, False, customer="stays") for d in (35, 65, 95)), outcome(80 * DAY, True, customer="leaves"),
+         *(outcome(d * DAY, False, customer="leaves") for d in (35, 65))],
+    )  # fmt: skip
+    found = read(engine, learned=START + timedelta(days=60))
+    assert sorted(zip(*(found.table[name] for name in ("customer_id", "tenure", "churned")), strict=True)) == [
+        ("leaves", "10", "False"), ("leaves", "40", "False"), ("leaves", "70", "True"),
+        ("stays", "10", "False"), ("stays", "40", "False"), ("stays", "70", "False"),
+    ]  # fmt: skip
+    assert (found.customers, found.new) == (2, 2)
+    assert has_repeats(found.table, SCHEMA)
+    assert not has_repeats(found.table[::3], SCHEMA)
 
 
 def test_a_customer_counts_once_where_the_schema_has_no_id(engine: Engine) -> None:
-    """Else the same customer would be learned from and tested on."""
+    """Else the same customer would be learned from and tested on. The first answer: all may leave behind it."""
     schema = SCHEMA.model_copy(update={"id": None})
     fill(
         engine,
         [asked(10, "a", tenure=1), asked(40, "a", tenure=2), asked(40, None, tenure=3)],
         [outcome(d * DAY, False, customer="a") for d in (35, 65)],
     )
-    assert read(engine, schema).table["tenure"].tolist() == ["2"]
+    production = read(engine, schema)
+    assert production.table["tenure"].tolist() == ["1"]
+    assert not has_repeats(production.table, schema)
+    new = read(engine, schema, learned=START + timedelta(days=30))
+    assert (new.table["tenure"].tolist(), new.new) == (["2"], 1)
+
+
+def test_a_customer_stands_once_in_a_month_of_the_table(engine: Engine, tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "schemas/telco.yaml").read_text()) | {"time": {"name": "month", "format": "%Y-%m"}}
+    (tmp_path / "monthly.yaml").write_text(yaml.safe_dump(content))
+    schema = read_schema(tmp_path / "monthly.yaml")
+    days = (61, 62, 89)
+    fill(
+        engine,
+        [asked(day, "a", tenure=day) for day in days],
+        [outcome(90 * DAY, False, customer="a")],
+    )
+    table = joined(None, read(engine, schema, slice_days=10).table, schema)
+    months = {f"{START + timedelta(days=day):%Y-%m}" for day in days}
+    assert table["month"].tolist() == sorted(months)
+    again = joined(table, read(engine, schema, slice_days=30).table, schema)
+    assert again["month"].tolist() == table["month"].tolist()
 
 
 def test_white_space_around_an_id_makes_no_second_customer(engine: Engine) -> None:
@@ -199,15 +228,23 @@ def test_a_schema_with_a_time_gets_the_answer_s(engine: Engine, tmp_path: Path) 
     assert typed["snapshot_date"].tolist() == [pd.Timestamp(START + timedelta(days=80)).tz_localize(None)]
 
 
-def test_production_knows_better_than_the_table_before() -> None:
+def test_what_an_earlier_retraining_learned_from_is_as_production_knows_it_by_now() -> None:
     names = [part.name for part in SCHEMA.parts]
-    before = pd.DataFrame([["a", "1"], ["b", "1"]], columns=["customer_id", "tenure"]).assign(other="x")
-    now = pd.DataFrame([["b", "2"], ["c", "2"]], columns=["customer_id", "tenure"]).reindex(columns=names)
-    now[WEIGHT] = "1"
-    table = joined(before, now, SCHEMA)
-    assert list(zip(table["customer_id"], table["tenure"], strict=True)) == [("a", "1"), ("b", "2"), ("c", "2")]
-    assert sorted(table) == sorted(names)
-    assert joined(None, now, SCHEMA)["customer_id"].tolist() == ["b", "c"]
+    rows = [["a", "1", "False"], ["b", "1", "False"], ["b", "1", "False"], ["b", "2", "False"], ["d", "1", "True"]]
+    before = pd.DataFrame(rows, columns=["customer_id", "tenure", "churned"]).assign(other="x")
+    now = [["b", "2", "True", "1"], ["b", "1", "False", "4"], ["c", "2", "False", "1"], ["d", "1", "True", "0"]]
+    production = pd.DataFrame(now, columns=["customer_id", "tenure", "churned", WEIGHT]).reindex(
+        columns=[*names, WEIGHT]
+    )
+    table = joined(before, production, SCHEMA)
+    assert list(zip(*(table[name] for name in ("customer_id", "tenure", "churned", WEIGHT)), strict=True)) == [
+        ("a", "1", "False", "1"), ("b", "1", "False", "1"), ("b", "2", "True", "1"), ("b", "1", "False", "4"),
+        ("c", "2", "False", "1"),
+    ]  # fmt: skip
+    assert sorted(table) == sorted([*names, WEIGHT])
+    assert joined(None, production, SCHEMA)["customer_id"].tolist() == ["b", "b", "c"]
+    nameless = SCHEMA.model_copy(update={"id": None})
+    assert len(joined(before.drop(columns="customer_id"), production, nameless)) == 8
 
 
 def contacted(engine: Engine, *rows: tuple[float, str, bool]) -> None:
@@ -220,24 +257,23 @@ def contacted(engine: Engine, *rows: tuple[float, str, bool]) -> None:
         assert keep_contacts(connection, write_lock(engine), contacts) == []
 
 
-def test_the_control_group_stands_for_customers_who_were_made_an_offer_wherever_they_are(engine: Engine) -> None:
-    """An older answer of theirs, or their row in the table before, would count them twice."""
+def test_the_control_group_stands_for_customers_who_were_made_an_offer(engine: Engine) -> None:
     names = ("made an offer", "held back", "not selected")
     fill(
         engine,
         [asked(day, name, tenure=day) for day in (40, 70) for name in names],
         [outcome((day + 10) * DAY, name == names[1], customer=name) for day in (40, 70) for name in names],
     )
-    contacted(engine, (71, names[0], True), (71, names[1], False))
+    contacted(engine, (71, names[0], True), (71, names[1], False))  # behind the month of the first answers
     found = read(engine)
-    assert found.offered == {names[0]}
-    before = pd.DataFrame({"customer_id": ["made an offer", "another"]})
-    table = joined(before, found.table, SCHEMA, found.offered)
-    assert dict(zip(table["customer_id"], table[WEIGHT], strict=True)) == {
-        "another": "1", "held back": "4", "not selected": "1",
-    }  # fmt: skip
+    before = pd.DataFrame({"customer_id": ["another"]})
+    table = joined(before, found.table, SCHEMA)
+    assert sorted(zip(table["customer_id"], table["tenure"].fillna(""), table[WEIGHT], strict=True)) == [
+        ("another", "", "1"), ("held back", "40", "1"), ("held back", "70", "4"), ("made an offer", "40", "1"),
+        ("not selected", "40", "1"), ("not selected", "70", "1"),
+    ]  # fmt: skip
     weighted = before.assign(**{WEIGHT: "9"})
-    assert joined(weighted, found.table, SCHEMA)[WEIGHT].tolist() == ["9", "9", "1", "4"]
+    assert joined(weighted, found.table, SCHEMA)[WEIGHT].tolist()[0] == "9"
 
 
 def test_without_offers_the_table_has_no_weights(engine: Engine) -> None:
