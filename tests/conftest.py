@@ -6,6 +6,7 @@ Nothing here touches the repository. Stages are imported in the fixtures: a test
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
@@ -24,6 +25,9 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "hypothesis"))
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("fast")
+
+# a job in the background ignores Ctrl-C, and so would the commands that a test interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
