@@ -18,7 +18,6 @@ from sqlalchemy import (
     Select,
     String,
     case,
-    false,
     func,
     select,
     type_coerce,
@@ -121,9 +120,9 @@ def read_leavings(connection: Connection, customers: Sequence[str]) -> pd.DataFr
     columns = [o.customer_id, o.observed_at.label("left")]
     parts = [
         read_frame(connection, select(*columns).where(o.customer_id.in_(customers[start : start + IDS]), o.churned))
-        for start in range(0, len(customers), IDS)
+        for start in range(0, len(customers) or 1, IDS)  # of nobody a frame without rows
     ]
-    return pd.concat(parts or [read_frame(connection, select(*columns).where(false()))], ignore_index=True)
+    return pd.concat(parts, ignore_index=True)
 
 
 def read_frame(connection: Connection, statement: Select[Any]) -> pd.DataFrame:
