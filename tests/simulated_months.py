@@ -24,7 +24,7 @@ def months(seed: int, customers: int, n: int) -> list[pd.DataFrame]:
     """Months in a row of the same customers, with new ones in the place of leavers."""
     world = {"months": BEGINS + n, "start": date(2026, 1, 1), "drift_month": 0, "concept_month": 0}
     drawn = pd.concat(simulate(customers=customers, seed=seed, drift=0.0, concept=0.0, **world))  # type: ignore[arg-type]
-    return [found.reset_index(drop=True) for _, found in drawn.groupby("snapshot_date")][-n:]
+    return [part.reset_index(drop=True) for _, part in drawn.groupby("snapshot_date")][-n:]
 
 
 def taken(scorer: Scorer, customers: pd.DataFrame, sample: int = 20_000) -> Snapshot:

@@ -86,14 +86,14 @@ def test_a_customer_has_a_row_of_each_slice(engine: Engine) -> None:
         [*(outcome(d * DAY, False, customer="stays") for d in (35, 65, 95)), outcome(80 * DAY, True, customer="leaves"),
          *(outcome(d * DAY, False, customer="leaves") for d in (35, 65))],
     )  # fmt: skip
-    found = read(engine, learned=START + timedelta(days=60))
-    assert sorted(zip(*(found.table[name] for name in ("customer_id", "tenure", "churned")), strict=True)) == [
+    production = read(engine, learned=START + timedelta(days=60))
+    assert sorted(zip(*(production.table[name] for name in ("customer_id", "tenure", "churned")), strict=True)) == [
         ("leaves", "10", "False"), ("leaves", "40", "False"), ("leaves", "70", "True"),
         ("stays", "10", "False"), ("stays", "40", "False"), ("stays", "70", "False"),
     ]  # fmt: skip
-    assert (found.customers, found.new) == (2, 2)
-    assert has_repeats(found.table, SCHEMA)
-    assert not has_repeats(found.table[::3], SCHEMA)
+    assert (production.customers, production.new) == (2, 2)
+    assert has_repeats(production.table, SCHEMA)
+    assert not has_repeats(production.table[::3], SCHEMA)
 
 
 def test_a_customer_counts_once_where_the_schema_has_no_id(engine: Engine) -> None:
@@ -272,6 +272,9 @@ def test_the_control_group_stands_for_customers_who_were_made_an_offer(engine: E
         ("another", "", "1"), ("held back", "40", "1"), ("held back", "70", "4"), ("made an offer", "40", "1"),
         ("not selected", "40", "1"), ("not selected", "70", "1"),
     ]  # fmt: skip
+    reached = found.table[found.table[WEIGHT] == "0"].drop(columns=WEIGHT)  # before its offer was reported
+    assert reached["tenure"].tolist() == ["70"]
+    assert joined(reached, found.table, SCHEMA)["customer_id"].tolist().count("made an offer") == 1
     weighted = before.assign(**{WEIGHT: "9"})
     assert joined(weighted, found.table, SCHEMA)[WEIGHT].tolist()[0] == "9"
 
