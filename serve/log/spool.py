@@ -38,8 +38,8 @@ class SpoolFull(Exception):
 def lock(file: int, seconds: float, line: int | None = None) -> None:
     """Keep other processes out by flock, which itself would wait for ever; TimeoutError when one stays in.
 
-    Who waits first holds the file `line`: else a process that writes again and again lets go only for moments which
-    the others miss, longer than LOCK_SECONDS where the disk takes 50 ms for each group.
+    The first process that waits holds the file `line`: else one that writes again and again lets go only for moments
+    that the others miss, longer than LOCK_SECONDS where the disk takes 50 ms for each group.
     """
     end = time.monotonic() + seconds
     if line is not None:

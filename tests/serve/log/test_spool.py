@@ -219,7 +219,7 @@ def test_nobody_waits_long_for_a_process_that_stands_still(spool: Spool, monkeyp
     assert drained(spool) == rows(2)
 
 
-def test_who_writes_again_and_again_keeps_nobody_out(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_writes_on_and_on_keeps_nobody_out(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Spool(spool.path, 10_000)  # as of another process: its locks are its own
     waits = threading.Event()
     monkeypatch.setattr(module.time, "sleep", lambda _: waits.set())

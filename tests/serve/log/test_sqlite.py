@@ -65,7 +65,7 @@ def test_a_turn_that_never_ends_holds_nobody_for_long(log: PredictionLog, tmp_pa
     assert len(rows(log)) == 1
 
 
-def test_who_writes_again_and_again_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_writes_on_and_on_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, others = (database.write_lock(connect(f"sqlite:///{tmp_path / 'log.db'}")) for _ in range(2))
     turns, waits = list[str](), threading.Event()
     monkeypatch.setattr(spool.time, "sleep", lambda _: waits.set())
