@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 import yaml
@@ -23,12 +24,19 @@ TELCO = ROOT / "../shared/data/telco_customer_churn.csv"
 
 def command(folder: Path, *words: str, timeout: float = 300, status: int | None = 0, **more: str) -> str:
     """stdout and stderr of a command in `folder`, which must end with exit status `status` (None: any but 0)."""
-    done = subprocess.run(
-        words, cwd=folder, env=environment(**more), stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=timeout
-    )
-    as_expected = done.returncode == status if status is not None else done.returncode != 0
-    assert as_expected, f"{' '.join(words)} ended with exit status {done.returncode}:\n{done.stdout}"
-    return done.stdout
+    with TemporaryFile("a+") as output:  # no pipe: workers that a command leaves behind would keep it open
+        try:
+            done = subprocess.run(
+                words, cwd=folder, env=environment(**more), stdout=output, stderr=subprocess.STDOUT, timeout=timeout
+            )
+            as_expected = done.returncode == status if status is not None else done.returncode > 0
+            end = f"ended with exit status {done.returncode}"
+        except subprocess.TimeoutExpired:
+            as_expected, end = False, f"did not end within {timeout:g} s"
+        output.seek(0)
+        printed = output.read()
+    assert as_expected, f"{' '.join(words)} {end}:\n{printed}"
+    return printed
 
 
 def ran(output: str) -> list[str]:

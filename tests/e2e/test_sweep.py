@@ -1,6 +1,9 @@
 """A grid is one command: its experiments run side by side, stand in one table, and MLflow has them all."""
 
 import json
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ def swept(clone: Path) -> Path:
         command(clone, "dvc", "exp", "run", "--run-all", "-j", "2", timeout=600)
     finally:
         command(clone, "dvc", "queue", "stop", "--kill")
+        for path in (clone / ".dvc/tmp/exps/celery").glob("dvc-exp-worker-*.pid"):
+            with suppress(ProcessLookupError):  # a worker may miss the word to stop: celery's folder drops messages
+                os.kill(int(path.read_text()), signal.SIGTERM)
     return clone
 
 
