@@ -122,8 +122,16 @@ def add_page(
 ) -> None:
     """Add the page at `path` and its twin. The view's parameters are the address's; it may be a plain function."""
 
-    async def page(request: Request, visitor: Reader, content: Annotated[Any, Depends(view)]) -> HTMLResponse:
+    async def page(request: Request, visitor: Reader, content: Annotated[Any, Depends(view)]) -> Response:
         return shown(request, template, content=content)
+
+    add_routes(router, path, page, view, summary, twin)
+
+
+def add_routes(
+    router: APIRouter, path: str, page: Callable[..., Any], view: Callable[..., Any], summary: str, twin: str = ""
+) -> None:
+    """Add a page, and the twin that answers what `view` returns."""
 
     answers = get_type_hints(view)["return"]
     documented: dict[str, Any] = {

@@ -1,7 +1,6 @@
 """Commands whose packages the service does not load: each is a process of its own, one at a time, in the background.
 
-A page waits for a few seconds; after that it says that the command still runs, and asks again. What a command printed
-is kept for a minute, so that ten readers of a page are one run.
+No caller waits for one. What a command printed is kept for a minute, so that ten readers of a page are one run.
 """
 
 import contextlib
@@ -12,14 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from serve.http.middleware import Refused
 
 KEPT_SECONDS = 60.0
-PATIENCE_SECONDS = 5.0  # that a page waits
 LIMIT_SECONDS = 300.0  # that a command may take
 MAX_WAITING = 5  # commands
 PRIORITY = 10  # of processes, below the service's
@@ -47,15 +45,17 @@ class Processes:
         self._running: subprocess.Popen[str] | None = None
         self._is_closed = False
 
-    def json_of(self, *command: str, patience: float = PATIENCE_SECONDS) -> Any:
+    def json_of(self, *command: str) -> Any:
         """What the command prints, at most a minute old; None while it runs. Failed where it does."""
-        text = self.text_of(*command, patience=patience)
-        return None if text is None else json.loads(text)
+        future = self._run(command).future
+        return json.loads(future.result()) if future.done() else None
 
-    def text_of(self, *command: str, patience: float = PATIENCE_SECONDS) -> str | None:
-        run = self._start(command)
-        wait([run.future], timeout=patience)
-        return run.future.result() if run.future.done() else None
+    def start(self, *command: str) -> None:
+        """Run it, also where it ran a moment ago; where it runs, leave it at that."""
+        with self._lock:
+            if (run := self._runs.get(command)) and run.future.done():
+                del self._runs[command]
+        self._run(command)
 
     def state_of(self, word: str) -> tuple[Literal["running", "failed", "none"], str]:
         """Of the newest command that has this argument: whether it runs, or why it failed."""
@@ -67,11 +67,6 @@ class Processes:
             return "running", ""
         return ("failed", str(error)) if (error := future.exception()) else ("none", "")
 
-    def forget(self, *command: str) -> None:
-        """Run it anew when it is asked for again."""
-        with self._lock:
-            self._runs.pop(command, None)
-
     def close(self) -> None:
         """End what runs, and start nothing more."""
         with self._lock:
@@ -80,7 +75,7 @@ class Processes:
                 self._running.terminate()
         self._one.shutdown(cancel_futures=True)
 
-    def _start(self, command: tuple[str, ...]) -> Run:
+    def _run(self, command: tuple[str, ...]) -> Run:
         with self._lock:
             now = time.monotonic()
             self._runs = {

@@ -26,6 +26,7 @@ from serve.web.production.view import production
 from serve.web.releases import acts, compare
 from serve.web.releases import view as releases
 from serve.web.sessions import Sessions
+from serve.web.streams import add_waiting_page
 
 STATIC = Path(__file__).parent / "static"
 
@@ -49,10 +50,12 @@ def add_console(app: Application, service: Service, settings: Settings, rules: R
     add_page(router, "/console/production/input", "input.html", input_page, "How one input goes")
     add_page(router, "/console/campaigns", "campaigns.html", list_campaigns, "The campaigns")
     result = "/console/campaigns/{name}/result.json"
-    add_page(router, "/console/campaigns/{name}", "campaign.html", one_campaign, "What a campaign brought", twin=result)
-    add_page(router, "/console/plans", "plans.html", plans.plans, "What budgets would bring")
-    plan = "/console/plans/{name}/plan.json"
-    add_page(router, "/console/plans/{name}", "plan.html", plans.one_plan, "A plan", twin=plan)
+    pages = ("/console/campaigns/{name}", "campaign.html", "campaign_result.html")
+    add_waiting_page(router, *pages, one_campaign, "What a campaign brought", twin=result)
+    pages = ("/console/plans", "plans.html", "plans_curve.html")
+    add_waiting_page(router, *pages, plans.plans, "What budgets would bring")
+    pages, plan = ("/console/plans/{name}", "plan.html", "plan_content.html"), "/console/plans/{name}/plan.json"
+    add_waiting_page(router, *pages, plans.one_plan, "A plan", twin=plan)
     add_page(router, "/console/releases", "releases.html", releases.list_releases, "The store and its history")
     add_page(router, "/console/releases/{version}", "release.html", releases.one_release, "A release, and acts on it")
     add_page(router, "/console/compare", "compare.html", compare.compare, "Two releases side by side")

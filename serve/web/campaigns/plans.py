@@ -17,7 +17,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from churn.scored import MANIFEST
-from churn.script import InputError
 from serve.http.middleware import Refused
 from serve.web.campaigns.view import CampaignName, Name
 from serve.web.charts import Chart, Series, by_number
@@ -167,7 +166,7 @@ class Wanted:
 
 @pages.post("/plans")
 def make_plan(request: Request, console: TheConsole, fields: Form, visitor: Actor) -> Response:
-    """Have the command make it; the page of the plan waits for what takes longer."""
+    """Have the command make it; the page of the plan waits for it."""
     try:
         wanted = TypeAdapter(Wanted).validate_python({key: text for key, text in fields.items() if text})
     except ValidationError as error:
@@ -175,11 +174,7 @@ def make_plan(request: Request, console: TheConsole, fields: Form, visitor: Acto
     scores, out = scores_in(console, wanted.scores), plan_in(console, wanted.campaign)
     limit = ["--budget", f"{wanted.budget:f}"]
     command = ["campaigns", "plan", str(scores), str(out), *options(wanted.campaign, wanted.control), *limit]
-    try:
-        console.processes.text_of(*command)
-    except Failed as error:
-        console.processes.forget(*command)
-        raise InputError(by_name(console, str(error))) from None
+    console.processes.start(*command)
     return RedirectResponse(f"{root_of(request)}/console/plans/{wanted.campaign}", 303)
 
 

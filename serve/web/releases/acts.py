@@ -17,7 +17,7 @@ from serve.http import admin
 from serve.releases.ledger import Act, State, act_of, current_state
 from serve.web.console import Actor, Console, Form, TheConsole
 from serve.web.pages import PageRoute, root_of, shown
-from serve.web.releases.streams import streamed
+from serve.web.releases.comparisons import compared
 from serve.web.releases.view import VERSION, unknown
 
 SEEN_SECONDS = 3600  # that a page may be acted on
@@ -132,7 +132,7 @@ def ask_gate(request: Request, console: TheConsole, fields: Form, visitor: Actor
         report = admin.passed(console.service.store, console.service.log_url, content.version, force=True)
         return {"gate": report, "signed": signed(console, content, report)}
 
-    return streamed(request, "look.html", "look_result.html", work, content=content)
+    return compared(request, "look.html", "look_result.html", work, content=content)
 
 
 @pages.post("/acts/{act}/done")

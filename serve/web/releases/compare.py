@@ -11,7 +11,7 @@ from serve.http import admin
 from serve.releases.ledger import current_state
 from serve.web.console import Form, Reader, TheConsole
 from serve.web.pages import PageRoute
-from serve.web.releases.streams import streamed
+from serve.web.releases.comparisons import compared
 from serve.web.releases.view import VERSION, Listed, Score, card_of, flat, listed_releases, scores_of, unknown
 
 REPLAYED_DAYS = 30
@@ -99,4 +99,4 @@ def run(
         service = console.service
         return {command: admin.reported(service.store, service.log_url, *arguments)}
 
-    return streamed(request, "compare.html", "compare_result.html", work, content=content, command=command)
+    return compared(request, "compare.html", "compare_result.html", work, content=content, command=command)

@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from churn.script import InputError
 from serve.releases.store import Store
-from serve.web.releases import acts, streams
+from serve.web import streams
+from serve.web.releases import acts
 from tests.factories import other_release
 from tests.serve.web.conftest import ANNA, BEN, READER, post, token_of
 

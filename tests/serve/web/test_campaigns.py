@@ -77,20 +77,15 @@ def test_what_is_not_counted_to_its_end_says_so(browser: Any) -> None:
     assert "more than " in browser.get("/console/campaigns").text
 
 
-def result_of(browser: Any, name: str) -> Any:
-    """The twin, once the command has ended."""
-    for _ in range(10):
-        content = browser.get(f"/console/campaigns/{name}/result.json").json()
-        if content["state"] != "running":
-            return content
-    raise AssertionError("the command does not end")
-
-
 @pytest.mark.slow
 def test_a_result_is_what_the_command_says(browser: Any) -> None:
     command = [sys.executable, "-m", "campaigns", "result", "spring.json", "--json"]
     report = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    content = result_of(browser, "spring.json")
+    page = browser.get("/console/campaigns/spring.json").text
+    assert "The result is being worked out" in page
+    assert page.count('class="done"') == 1 and page.rstrip().endswith("</html>")
+    assert "12,345.60" in page and report["verdict"] in page
+    content = browser.get("/console/campaigns/spring.json/result.json").json()
     assert content["expected"] == EXPECTED
     result = content["result"]
     assert (result["verdict"], result["text"]) == (report["verdict"], report["words"])
@@ -101,14 +96,14 @@ def test_a_result_is_what_the_command_says(browser: Any) -> None:
         report["profit_low"],
         report["profit_high"],
     ]
-    page = browser.get("/console/campaigns/spring.json").text
-    assert "12,345.60" in page and report["verdict"] in page and "refresh" not in page
+    again = browser.get("/console/campaigns/spring.json").text
+    assert "being worked out" not in again and again.count('class="done"') == 1 and report["verdict"] in again
 
 
-def test_a_page_whose_command_still_runs_asks_again(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_twin_does_not_wait_for_the_command(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(browser.app.state.console.processes), "json_of", lambda *_: None)
-    page = browser.get("/console/campaigns/small-1").text
-    assert '<meta http-equiv="refresh" content="3">' in page and "is being worked out" in page
+    content = browser.get("/console/campaigns/small-1/result.json").json()
+    assert (content["state"], content["result"]) == ("running", None)
 
 
 def test_an_image_without_campaigns_says_the_command(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:

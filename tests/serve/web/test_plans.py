@@ -97,12 +97,10 @@ def test_a_plan_is_what_the_command_makes_and_its_list_is_there_to_download(brow
     page = anna.get("/console/plans/spring").text
     assert "Download the list" in page and f"{budget:,.2f}" in page
     assert [one["name"] for one in anna.get("/console/plans.json").json()["made"]] == ["spring"]
-    other = plan(browser(ANNA), budget="1")
-    if other.status_code == 303:  # it takes longer than the page waits
-        until_known(anna, "/console/plans/spring/plan.json")
-        other = anna.get("/console/plans/spring")
-    assert "plans/spring holds another plan" in other.text
-    assert str(anna.root) not in other.text
+    assert plan(browser(ANNA), budget="1").status_code == 303
+    other = anna.get("/console/plans/spring").text
+    assert "The plan is being made" in other and "plans/spring holds another plan" in other
+    assert str(anna.root) not in other
 
 
 @pytest.mark.parametrize("is_made", [False, True])
@@ -114,13 +112,18 @@ def test_the_page_of_a_plan_tells_what_became_of_the_command(
     if is_made:
         shutil.copytree(anna.root / "plans/spring", folder)
     processes, address = type(anna.app.state.console.processes), f"/console/plans/{folder.name}"
-    for state, failure in (("running", ""), ("failed", f"{folder} holds another plan"), ("none", "")):
-        monkeypatch.setattr(processes, "state_of", lambda *_, state=(state, failure): state)
+    failed, none, running = ("failed", f"{folder} holds another plan"), ("none", ""), ("running", "")
+    for states in ([failed], [none], [running, failed], [running, running, none]):
+        told = iter(states)
+        monkeypatch.setattr(processes, "state_of", lambda *_, told=told: next(told))
         page = anna.get(address)
-        assert ("http-equiv" in page.text) == (state == "running")
-        assert (f"plans/{folder.name} holds another plan" in page.text) == (state == "failed")
-        assert ("Download the list" in page.text) == (is_made and state != "running")
-        assert page.status_code == (404 if state == "none" and not is_made else 200)
+        is_waited_for, is_there = states[0] == running, is_made or states[-1] == failed
+        assert ("The plan is being made" in page.text) == is_waited_for
+        assert (f"plans/{folder.name} holds another plan" in page.text) == (states[-1] == failed)
+        assert ("Download the list" in page.text) == is_made
+        assert ("there is no plan of that name" in page.text) != is_there
+        assert page.status_code == (200 if is_waited_for or is_there else 404)
+        assert next(told, None) is None
 
 
 def test_a_key_for_reading_makes_no_plan(browser: Callable[[str], Any]) -> None:

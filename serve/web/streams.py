@@ -1,35 +1,58 @@
 """Pages that wait for a command: sent at once as far as they are known, then the seconds that pass, then the result.
 
-So a page shows its progress without a script, no proxy waits in silence, and nothing is kept between two requests.
+So a page shows its progress without a script, and no proxy waits in silence.
 """
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial, wraps
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from churn.script import InputError
 from serve.http.middleware import Refused
 from serve.telemetry.logs import raised_at
-from serve.web.pages import POLICY, text_of
+from serve.web.console import Reader
+from serve.web.pages import POLICY, add_routes, shown, text_of
 
 log = logging.getLogger("serve.web")
 
 SECONDS, RESULT = "<!-- seconds -->", "<!-- result -->"  # places of a page's text
 TICK_SECONDS = 2.0
+LOOK_SECONDS = 0.2
 HEADERS = {"content-security-policy": POLICY, "x-accel-buffering": "no"}  # nginx passes on what comes, when it comes
 
-_one = threading.Semaphore()  # a comparison takes a whole core
+
+def add_waiting_page(
+    router: APIRouter, path: str, template: str, part: str, view: Callable[..., Any], summary: str, twin: str = ""
+) -> None:
+    """Add a page and its twin; while the state of the view's content is "running", `part` of the page is to come."""
+
+    @wraps(view)
+    def asked(**of_address: Any) -> Callable[[], Any]:
+        return partial(view, **of_address)
+
+    def page(request: Request, visitor: Reader, ask: Annotated[Callable[[], Any], Depends(asked)]) -> Response:
+        if (content := ask()).state != "running":
+            return shown(request, template, content=content, failures=[])
+
+        async def work() -> Mapping[str, Any]:
+            while (known := await run_in_threadpool(ask)).state == "running":
+                await asyncio.sleep(LOOK_SECONDS)
+            return {"content": known}
+
+        return streamed(request, template, part, work, content=content)
+
+    add_routes(router, path, page, view, summary, twin)
 
 
 def streamed(
-    request: Request, template: str, part: str, work: Callable[[], Mapping[str, Any]], **values: Any
+    request: Request, template: str, part: str, work: Callable[[], Awaitable[Mapping[str, Any]]], **values: Any
 ) -> StreamingResponse:
     """The page of `template`, whose result is `part` filled with what `work` returns, or with why it failed."""
     before, rest = text_of(request, template, is_running=True, **values).split(SECONDS)
@@ -38,7 +61,7 @@ def streamed(
     async def pieces() -> AsyncIterator[str]:
         yield before
         begun = time.monotonic()
-        task = asyncio.ensure_future(run_in_threadpool(_alone, work))
+        task = asyncio.ensure_future(work())
         while not (await asyncio.wait({task}, timeout=TICK_SECONDS))[0]:
             yield f"{time.monotonic() - begun:.0f} s … "
         yield between + _result(request, part, task, values) + after
@@ -46,20 +69,11 @@ def streamed(
     return StreamingResponse(pieces(), media_type="text/html; charset=utf-8", headers=HEADERS)
 
 
-def _alone(work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    if not _one.acquire(blocking=False):
-        raise Refused(503, "busy", "another comparison runs already; try again when it has ended")
-    try:
-        return work()
-    finally:
-        _one.release()
-
-
 def _result(request: Request, part: str, task: "asyncio.Future[Mapping[str, Any]]", values: Mapping[str, Any]) -> str:
     """The status is sent already: what fails is told on the page."""
     call = request.scope["call"]
     try:
-        return text_of(request, part, failures=[], **values, **task.result())
+        return text_of(request, part, failures=[], **{**values, **task.result()})
     except Refused as error:
         call.error, failures = error.kind, [error.detail]
     except InputError as error:
