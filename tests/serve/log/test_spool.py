@@ -233,6 +233,13 @@ def test_a_process_that_writes_on_and_on_keeps_nobody_out(spool: Spool, monkeypa
     assert rows(2)[0] in drained(spool)[:2]
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a lock however slow the disk is."""
+    monkeypatch.setattr(module, "LOCK_SECONDS", 60)
+
+
+@pytest.mark.usefixtures("patience")
 def test_threads_append_while_another_drains(tmp_path: Path) -> None:
     spool, found = Spool(tmp_path / "spool", 10**7), []
 
@@ -251,12 +258,14 @@ def test_threads_append_while_another_drains(tmp_path: Path) -> None:
 
 
 def appending(path: Path, name: str) -> None:
+    module.LOCK_SECONDS = 60
     spool = Spool(path, 10**7)
     for i in range(200):
         spool.append([{"name": name, "id": i}, {"name": name, "id": i + 0.5}])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("patience")
 def test_processes_append_side_by_side_while_one_drains(tmp_path: Path) -> None:
     spool, found = Spool(tmp_path / "spool", 10**7), []
     context = multiprocessing.get_context("spawn")
