@@ -3,7 +3,6 @@
 No caller waits for one. What a command printed is kept for a minute, so that ten readers of a page are one run.
 """
 
-import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -46,12 +46,15 @@ class Processes:
         self._is_closed = False
 
     def json_of(self, *command: str) -> Any:
-        """What the command prints, at most a minute old; None while it runs. Failed where it does."""
-        future = self._run(command).future
-        return json.loads(future.result()) if future.done() else None
+        """What the command prints, at most a minute old; None while it runs, or waits to. Failed where it does."""
+        with suppress(Refused):  # it begins when it is asked for again
+            future = self._run(command).future
+            if future.done():
+                return json.loads(future.result())
+        return None
 
     def start(self, *command: str) -> None:
-        """Run it, also where it ran a moment ago; where it runs, leave it at that."""
+        """Run it, also where it ran a moment ago; where it runs, leave it at that. Refused where too many wait."""
         with self._lock:
             if (run := self._runs.get(command)) and run.future.done():
                 del self._runs[command]
@@ -104,7 +107,7 @@ class Processes:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-        with contextlib.suppress(OSError):  # it has ended already
+        with suppress(OSError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, PRIORITY)
         try:
             printed, complaints = process.communicate(timeout=LIMIT_SECONDS)

@@ -81,6 +81,7 @@ def test_few_commands_wait_and_all_end_with_the_service(commands: Processes) -> 
         commands.start(*ENDLESS, "--directory", "/" * (n + 1))
     with pytest.raises(Refused, match="wait already"):
         commands.start("calendar")
+    assert commands.json_of("calendar") is None and ("calendar",) not in commands._runs  # a reader asks again
     begin = time.monotonic()
     commands.close()
     assert time.monotonic() - begin < 10
