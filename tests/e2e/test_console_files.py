@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from demo.processes import until
 from tests.e2e.browser import MARKS, WIDTHS, chromium, faults
 from tests.e2e.servers import Service
 
@@ -41,10 +42,12 @@ def test_a_file_is_sent_scored_and_downloaded_though_the_service_is_killed_meanw
     page.set_input_files("#file", reproduced / "data/raw/customers.csv")
     page.focus("text=Score this file")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#following")
+    # on a busy machine the file may be scored before the browser asks for its page
+    page.wait_for_selector("#following, a:has-text('Download the scores')", timeout=120_000)
     page.wait_for_load_state()  # with the script that looks again
     service.kill()
     service.start()
+    until(lambda: service.answers("/ready"))
     page.wait_for_selector("text=Download the scores", timeout=120_000)  # the session holds, the page looked again
     assert not faults(page)
     with page.expect_download() as started:
