@@ -7,6 +7,8 @@ import pickle
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from tests.factories import reseal
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 HEAVY = {"pandas", "sklearn", "mlflow", "joblib", "scipy", "xgboost", "pyarrow", "onnx", "evidently", "matplotlib"}
+LIBRARIES = ("fastapi", "httptools", "numpy", "onnxruntime", "sqlalchemy", "uvicorn", "uvloop")  # the large ones
 FIELDS = {"at", "level", "logger", "request_id", "route", "method", "status", "milliseconds"}
 
 
@@ -59,13 +62,21 @@ def numbers(service: Service, name: str) -> dict[str, float]:
     return {line[1] or "": float(line[2]) for line in found if line}
 
 
-def test_it_is_ready_within_a_second_and_a_half_of_its_start(bundle: Path, tmp_path: Path) -> None:
-    service, seconds = Service(tmp_path, bundle), []
-    for _ in range(4):
-        start = time.monotonic()
+def test_to_be_ready_takes_little_more_than_to_import_the_libraries(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1.5 s where they take .7; pandas alone would break it."""
+    service, starts, imports = Service(tmp_path, bundle), [], []
+    for _ in range(5):  # the first ones warm the disk
+        begin = time.monotonic()
         with service:
-            seconds.append(time.monotonic() - start)
-    assert min(seconds[1:]) < 1.5, seconds  # the first one warms the disk
+            starts.append(time.monotonic() - begin)
+        begin = time.monotonic()
+        subprocess.run([sys.executable, "-c", f"import {', '.join(LIBRARIES)}"], check=True)
+        imports.append(time.monotonic() - begin)
+    with capsys.disabled():
+        sys.stdout.write(f"\nready after {min(starts):.2f} s; its libraries alone take {min(imports):.2f} s\n")
+    assert min(starts) < 2.2 * min(imports), (starts, imports)
 
 
 def test_a_worker_stays_below_150_mb_and_maps_nothing_of_the_training(service: Service) -> None:
