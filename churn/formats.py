@@ -26,6 +26,8 @@ UNITS = (
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
 TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+# what may differ between spellings of one level; signs of a number or a grade may not: -1 and 1, 1.5 and 15, A+ and A
+SPELLING = re.compile(r"[()'\"]|(?<!\d)[\s_]+|[\s_]+(?!\d)|[-.,:;/](?=\s*[^\W\d_])|[.,:;]$")
 # before a number; another word is a name with a number
 CURRENCY = re.compile(r"[$€£¥₹₽₩₺]|[A-Z]{1,2}\$|Rs\.?|kr\.?|USD|EUR|GBP|CHF|INR|JPY|CNY|BRL|AUD|CAD|SEK|NOK|DKK")
 UNIT = re.compile(r"[%+°$€£¥₹]|[^\W\d_][^\W\d_ ./]{0,14}\.?")  # after a number
@@ -134,7 +136,7 @@ def spellings(texts: pd.Series) -> dict[str, list[str]]:
     counts = Counter(texts.dropna())
     alike: dict[str, list[str]] = {}
     for level in sorted(counts):
-        alike.setdefault(re.sub(r"[\W_]+", "", level).casefold() or level, []).append(level)
+        alike.setdefault(SPELLING.sub("", level).casefold() or level, []).append(level)
     found = {}
     for levels in alike.values():
         if len(levels) > 1:

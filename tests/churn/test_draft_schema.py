@@ -85,6 +85,11 @@ MARKS: dict[str, tuple[Any, str]] = {
         np.array(["a", "A", "b"])[ROW % 3],
         "type: category, levels: [a, b], merge: {a: [A]}}  # decide: spellings of one",
     ),
+    "a constant number": (np.where(ROW < 0, 0, 80), "type: number, min: 0}  # 80 to 80; decide: constant, tells"),
+    "grades": (
+        np.array(["A", "A+", "A-", "-1", "1", "1.5", "15"])[ROW % 7],
+        'type: category, levels: ["-1", "1", "1.5", "15", A, "A+", A-]}',
+    ),
     "constant": (
         np.where(ROW < 0, "", "x"),
         "type: category, levels: [x]}  # decide: constant, tells nothing; drop it?",
