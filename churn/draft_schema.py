@@ -166,8 +166,9 @@ def missing_markers(texts: pd.DataFrame, target: str) -> tuple[tuple[str, ...], 
             sure |= set(values[marks])
         elif marks.any():
             remarks.append(f"{', '.join(map(repr, sorted(values[marks])))} in column {header!r}")
-    # a marker holds for every column, and an outcome must not go missing
-    markers = tuple(sorted(sure - set(texts[target].dropna())))
+    # a marker holds for every column: of the outcomes only a third one may go missing
+    outcomes = set(texts[target].dropna())
+    markers = tuple(sorted(sure if len(outcomes - sure) > 1 else sure - outcomes))
     return markers, f"decide: does it mean missing too? {'; '.join(remarks)}" if remarks else ""
 
 

@@ -241,6 +241,14 @@ def test_a_marker_that_is_an_outcome_stays_one() -> None:
     assert checked(raw, drafted(raw)).errors == []
 
 
+def test_a_marker_beside_two_outcomes_means_a_missing_one() -> None:
+    raw = table(Bill=np.where(ROW % 9, "20.5", "NA")).assign(Churn=np.array(["Yes", "No", "NA"])[ROW % 3])
+    schema = drafted(raw)
+    assert (schema.missing, schema.column("bill").type) == (("", "NA"), "number")
+    assert [(rule.values, rule.why) for rule in schema.leave_out] == [(("",), "no outcome")]
+    assert checked(raw, schema).errors == []
+
+
 @pytest.mark.parametrize(
     ("values", "positive", "negative"),
     [
