@@ -15,7 +15,7 @@ YES = {"yes", "y", "true", "t", "1", "1.0", "on"}
 NO = {"no", "n", "false", "f", "0", "0.0", "off"}
 ID_NAME = re.compile(
     r"(^|_)(ids?|uuid|guid|key|phone|email|msisdn|iban|clientnum)(_|$)|^account$|"
-    r"(account|customer|client|user)_?(no|nr|num|number)$"
+    r"(account|customer|client|user|member|employee|subscriber|contract|policy|kunden)_?(no|nr|num|number|nummer)$"
 )
 CODE_NAME = re.compile(
     r"(^|_)(zip|zip_?code|post_?code|postal|pin_?code|branch|area_code|state_code|region_code|code|store)(_|$)"
@@ -163,10 +163,10 @@ def looks_like_id(cells: pd.Series, name: str) -> bool:
         if not cells.str.fullmatch(r"\d+").all():
             return False
         lengths, numbers = cells.str.len(), cells.astype("float64")
-        # incomes of some hundred people may all differ; by chance so many of one range would not
+        # incomes of some hundred people may all differ; by chance so many of one range would not, nor would they rise
         twice = len(cells) ** 2 / (2 * (numbers.max() - numbers.min() + 1))
-        alike = len(cells) >= ENOUGH and lengths.min() == lengths.max() and (lengths.max() >= 8 or twice >= UNLIKELY)
-        return bool(ID_NAME.search(name)) or bool(alike)
+        alike = lengths.min() == lengths.max() and (lengths.max() >= 8 or twice >= UNLIKELY)
+        return bool(ID_NAME.search(name) or (len(cells) >= ENOUGH and (alike or numbers.is_monotonic_increasing)))
     return bool(ID_NAME.search(name)) or (
         len(cells) > LEVELS and number_format(cells) is None and not almost_numbers(cells)
     )

@@ -196,6 +196,11 @@ def test_numbers_that_happen_to_be_distinct_are_no_id() -> None:
     assert drafted(table(Balance=ROW * 1.5, Salary=EVERY)).id is None
 
 
+def test_whole_numbers_that_rise_from_row_to_row_are_an_id() -> None:
+    schema = drafted(table(Nr=ROW * 3 + ROW % 2))
+    assert schema.id is not None and schema.id.source == ("Nr",)
+
+
 def test_an_id_in_several_rows_is_one_that_repeats() -> None:
     schema = drafted(table(customer_id=[f"A{i % 50}" for i in ROW], Plan=np.where(ROW % 3, "S", "L")))
     assert schema.id is not None
