@@ -11,8 +11,8 @@ from churn.leakage import auc_alone
 from churn.schema import LARGEST, MAX_TEXT, Column, as_text
 from churn.table import moments, typed
 
-YES = {"yes", "y", "true", "t", "1", "1.0", "on"}
-NO = {"no", "n", "false", "f", "0", "0.0", "off"}
+YES = {"yes", "y", "true", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim"}
+NO = {"no", "n", "false", "f", "0", "0.0", "off", "nein", "non", "não"}
 ID_NAME = re.compile(
     r"(^|_)(ids?|uuid|guid|key|phone|email|msisdn|iban|clientnum)(_|$)|^account$|"
     r"(account|customer|client|user|member|employee|subscriber|contract|policy|kunden)_?(no|nr|num|number|nummer)$"

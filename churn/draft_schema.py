@@ -29,7 +29,7 @@ LEFT = {"churn", "churned", "left", "exited", "lost", "cancelled", "canceled", "
 STAYED = {"stayed", "stay", "active", "existing", "existing customer", "retained", "current", "loyal", "renewed"}
 LEFT_NAME = re.compile(r"churn|exit|left|leav|attrit|cancel|lost|clos|terminat|default|quit")
 STAYED_NAME = re.compile(r"subscri|active|retain|stay|renew|loyal|member|customer_?status")
-MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "missing", "unknown"}
+MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "missing", "unknown", "k.a."}
 
 
 def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
