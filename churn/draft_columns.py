@@ -71,8 +71,8 @@ def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> Draft:
             why = f"numbers beyond ±{LARGEST:.0e}: {as_text(readable.min())} to {as_text(readable.max())}"
             return draft.dropped(why, "an id, or a time to be stated in days?")
         of_numbers(draft, cells, readable, format)
-    elif len(values) > max(LEVELS, NEAR_UNIQUE * len(cells)):
-        why = f"near-unique text: {len(values)} distinct values in {len(cells)} rows"
+    elif len(values) > max(LEVELS, NEAR_UNIQUE * len(present)):
+        why = f"near-unique text: {len(values)} distinct values in {len(present)} rows"
         return draft.dropped(why, almost_numbers(present) or f"any use? e.g. {shown(values)}")
     elif max(map(len, values)) > MAX_TEXT:
         return draft.dropped(f"texts of more than {MAX_TEXT} characters", f"any use? e.g. {shown(values)}")
@@ -107,7 +107,7 @@ def of_numbers(draft: Draft, cells: pd.Series, numbers: pd.Series, format: dict[
         draft.doubts.append("words merged into numbers, all right?")
     if CODE_NAME.search(name):
         draft.doubts.append("by its name a code, so a category?")
-    elif n_distinct <= FEW and is_whole:
+    elif 1 < n_distinct <= FEW and is_whole:
         draft.doubts.append(f"only {n_distinct} distinct values, a category?")
     if looks_like_id(cells, name):
         draft.doubts.append("distinct in every row and whole, an id?")
@@ -124,7 +124,7 @@ def of_levels(draft: Draft, present: pd.Series, values: list[str]) -> None:
         draft.doubts.append(f"spellings of one level are merged, e.g. {shown(next(iter(merge.values())))}; all right?")
     if len(kept) > LEVELS:
         draft.told = f"{len(kept)} levels, learned; rare ones count as one"
-    if present.str.match(CODE).any():
+    if present.str.fullmatch(CODE + r"[\d.,]*").any():
         draft.doubts.append("leading zeros, so codes and no numbers?")
     if almost := almost_numbers(present):
         draft.doubts.append(almost)

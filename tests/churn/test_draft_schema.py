@@ -75,6 +75,12 @@ MARKS: dict[str, tuple[Any, str]] = {
     "yes alone": (np.where(ROW % 2, "yes", ""), 'type: category, levels: ["yes"], nullable: true}'),
     "below zero": (ROW - 50.5, "type: number}  # -50.5 to 148.5"),
     "few": (ROW % 3, "type: number, min: 0}  # 0 to 2; decide: only 3 distinct values, a category?"),
+    "ja and nein": (np.where(ROW % 2, "ja", "nein"), 'type: boolean, positive: "ja", negative: "nein"}'),
+    "words that begin with a zero": (np.where(ROW % 2, "0kM", "01a"), 'type: category, levels: ["01a", "0kM"]}'),
+    "notes of few": (
+        [f"note {i}" if i % 5 == 0 else "" for i in ROW],
+        'why: "near-unique text: 40 distinct values',
+    ),
     "codes": (np.where(ROW % 2, "007", "12"), 'type: category, levels: ["007", "12"]}  # decide: leading zeros'),
     "a stray text": (np.where(ROW == 9, "abc", np.array(EVERY).astype(str)), NEAR_UNIQUE),
     "stray texts": (
