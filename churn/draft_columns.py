@@ -38,6 +38,7 @@ class Draft:
     def __init__(self, source: str, name: str):
         self.entry: dict[str, Any] = {"name": name, "source": source}
         self.told, self.doubts = "", list[str]()
+        self.is_late = False  # perhaps known only after the customer left
 
     def dropped(self, why: str, doubt: str = "") -> "Draft":
         self.entry = {"source": self.entry["source"], "why": why}
@@ -83,7 +84,8 @@ def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> Draft:
         draft.entry["nullable"] = True
     elif len(values) == 1:
         draft.doubts.append("constant, tells nothing; drop it?")
-    draft.doubts += too_telling(cells, readable, name, churned)
+    late = too_telling(cells, readable, name, churned)
+    draft.doubts, draft.is_late = draft.doubts + late, bool(late)
     return draft
 
 

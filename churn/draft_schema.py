@@ -52,11 +52,13 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
     repeated = [] if ids else [header for header in others if names_several_rows(once[header], names[header])][:1]
     lines: dict[str, list[str]] = {"drop": [], "columns": []}
     dates: dict[str, str | None] = {}
+    late: set[str] = set()
     for header in headers:
         if header not in (target, *ids, *repeated):
             column = draft_column(texts[header], names[header], churned)
             if column.entry.get("type") == "date":
                 dates[header] = column.entry.get("format")
+                late |= {header} if column.is_late else set()
             lines["drop" if "why" in column.entry else "columns"].append(
                 f"  - {flow(column.entry)}{comment(column.remark)}"
             )
@@ -71,7 +73,8 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
         f"id: {flow({'name': names[h], 'source': h, 'repeats': True})}{comment('decide: several rows per customer?')}"
         for h in repeated
     ]
-    day = newest(texts, dates)
+    # the day that a customer left is later than the table's
+    day = newest(texts, {header: format for header, format in dates.items() if header not in late} or dates)
     return "\n".join(
         [
             f"# Drafted from a table of {len(texts)} rows and {len(headers)} columns. Go through the marks `decide:`,",

@@ -221,6 +221,11 @@ def test_the_newest_date_that_is_not_in_the_future_is_the_day_of_the_table() -> 
     assert '"2024-02-29"  # decide: the day that the table describes?' in draft(raw, "Churn")
 
 
+def test_the_day_on_which_customers_left_is_not_the_day_of_the_table() -> None:
+    raw = table(joined=np.where(ROW % 2, "2023-05-01", "2024-02-29"), ends=np.where(LEFT, "2024-04-01", ""))
+    assert str(drafted(raw).as_of) == "2024-02-29"
+
+
 def test_copies_apart_from_the_id_and_other_sheets_are_asked_about() -> None:
     raw = table(Bill=ROW * 1.37 + 5, Plan=np.where(ROW % 3, "S", "L"))
     twins = pd.concat([raw, raw]).reset_index(drop=True)
