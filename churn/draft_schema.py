@@ -250,10 +250,14 @@ def main() -> None:
     )
     given = parser.parse_args()
     options: Options = dict(given.options)
-    raw = read_table(given.table, options)
-    if given.target not in (headers := list(with_clean_headers(raw).columns)):
-        way_out = closest(given.target, headers) or f"; {hint(given.table, options, headers, [given.target])}"
-        raise InputError(f"{given.table} has no column '{given.target}'{way_out}")
+    try:
+        raw = read_table(given.table, options)
+        if given.target not in (headers := list(with_clean_headers(raw).columns)):
+            way_out = closest(given.target, headers) or f"; {hint(given.table, options, headers, [given.target])}"
+            raise InputError(f"{given.table} has no column '{given.target}'{way_out}")
+    except InputError as error:
+        here = "; here by --options KEY=VALUE, for each one" if "data.options" in str(error) else ""
+        raise InputError(f"{error}{here}") from None
     text = draft(raw, given.target, sheets_note(given.table, options))
     if options:
         text = f"# params.yaml needs data.options: {flow(options)}\n{text}"

@@ -437,6 +437,14 @@ def test_the_command_writes_a_schema_with_its_options(tmp_path: Path, monkeypatc
     assert yaml.safe_load(written)["columns"][1] == {"name": "grosse", "source": "Größe", "type": "number", "min": 0}
 
 
+def test_an_option_that_is_wanted_is_one_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "my.csv"
+    table().to_csv(path, sep=";", index=False)
+    monkeypatch.setattr(sys, "argv", ["draft_schema", str(path), "--target", "Churn"])
+    with pytest.raises(InputError, match=r"set data.options to {sep: ';'}.*; here by --options KEY=VALUE"):
+        main()
+
+
 @pytest.mark.parametrize(
     ("text", "read"),
     [
