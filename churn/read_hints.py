@@ -36,8 +36,9 @@ def alternatives(path: Path, options: Options, headers: list[str]) -> Iterator[O
     if path.suffix.lower() == ".xlsx":
         from openpyxl import load_workbook  # a fifth of a second
 
-        for name in load_workbook(path, read_only=True).sheetnames:
-            for row in range(6):
+        # all first rows first: a data dictionary names the headers, too, one in a row
+        for row in range(6):
+            for name in load_workbook(path, read_only=True).sheetnames:
                 yield {"sheet_name": name} | ({"header": row} if row else {})
     elif ".csv" in path.name.lower() or path.suffix.lower() in {".txt", ".tsv"}:
         for row in range(6):

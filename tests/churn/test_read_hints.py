@@ -67,6 +67,17 @@ def test_the_sheet_and_the_row_of_the_header(tmp_path: Path) -> None:
     )
 
 
+def test_a_data_dictionary_that_names_the_column_is_not_taken_for_the_table(tmp_path: Path) -> None:
+    book = Workbook()
+    for row in (["Column", "Meaning"], ["Churn", "did the customer leave?"], ["Customer", "who it is"]):
+        book.active.append(row)
+    data = book.create_sheet("Data")
+    for row in (SOUGHT, ["A", "Yes"], ["B", "No"]):
+        data.append(row)
+    book.save(path := tmp_path / "t.xlsx")
+    assert hint(path, {}, ["Column", "Meaning"], ["Churn"]).startswith("set data.options to {sheet_name: 'Data'}, ")
+
+
 def test_a_table_that_has_most_already_is_not_talked_about(tmp_path: Path) -> None:
     pd.DataFrame({"Customer": ["A"], "other": [1]}).to_parquet(tmp_path / "t.parquet")
     assert hinted(tmp_path / "t.parquet").startswith("it has ['Customer', 'other']: check data.schema")
