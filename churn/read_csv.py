@@ -5,7 +5,7 @@ import gzip
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
@@ -109,15 +109,19 @@ def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
 def _undecodable(path: Path, options: Options, error: UnicodeDecodeError) -> str:
     encoding = options.get("encoding", "utf-8")
     sentence = f"{path} is not {encoding}: byte 0x{error.object[error.start]:02x} ({error.reason})"
-    frame: Any = pd.read_csv(path, **Options(options | {"encoding": "latin-1", "nrows": None}))
+    # latin-1 takes every byte, and Windows' euro and quotes for control characters
+    for likely in ("cp1252", "latin-1"):
+        with suppress(UnicodeDecodeError):
+            frame: Any = pd.read_csv(path, **Options(options | {"encoding": likely, "nrows": None}))
+            break
     for header in frame:
         cells = frame[header].dropna().astype(str)
         foreign = cells[~cells.map(str.isascii)]
         if len(foreign):
-            example = f"in latin-1 the first is {foreign.iloc[0]!r}"
+            example = f"in {likely} the first is {foreign.iloc[0]!r}"
             sentence += f"; column '{header}' has {len(foreign)} such cells, {example}"
             break
-    return f"{sentence}; set data.options.encoding, for instance to latin-1"
+    return f"{sentence}; set data.options.encoding, for instance to {likely}"
 
 
 def refuse_short_rows(path: Path, options: Options, frame: pd.DataFrame) -> None:

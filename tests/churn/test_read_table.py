@@ -183,7 +183,15 @@ def test_a_line_end_inside_quotes_is_no_short_row(tmp_path: Path) -> None:
 def test_bytes_of_another_encoding_are_told_with_column_and_example(tmp_path: Path) -> None:
     line = refused(tmp_path, CSV.replace("34", "Zoë").encode("latin-1"))
     assert line.startswith("t.csv is not utf-8: byte 0xeb")
-    assert "column 'tenure' has 1 such cells, in latin-1 the first is 'Zoë'; set data.options.encoding" in line
+    assert "column 'tenure' has 1 such cells, in cp1252 the first is 'Zoë'; set data.options.encoding" in line
+
+
+@pytest.mark.parametrize(("cell", "encoding"), [(b"3 \x80", "cp1252"), (b"3 \x81", "latin-1")])
+def test_the_encoding_that_is_proposed_reads_the_euro_and_any_byte(tmp_path: Path, cell: bytes, encoding: str) -> None:
+    line = refused(tmp_path, CSV.encode().replace(b"34", cell))
+    assert line.endswith(f"for instance to {encoding}")
+    read = read_table(tmp_path / "t.csv", {"encoding": encoding})
+    assert cell.decode(encoding) in read["tenure"].tolist()
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet", "t.xlsx", "t.csv.gz", "t.csv.zip"])
