@@ -174,6 +174,13 @@ def looks_like_id(cells: pd.Series, name: str) -> bool:
     )
 
 
+def names_several_rows(cells: pd.Series, name: str) -> bool:
+    """Called like an id, complete, of many values, most of them in several rows or nearly all in one."""
+    counts = cells.value_counts()
+    repeats = (counts > 1).mean() > 0.5 or len(counts) > NEAR_UNIQUE * len(cells)
+    return bool(ID_NAME.search(name)) and cells.notna().all() and len(counts) > LEVELS / 2 and repeats
+
+
 def almost_numbers(texts: pd.Series) -> str:
     """What keeps a column of texts from being numbers, where little does."""
     odd = typed(texts, Column(name="any", type="number"))[1]

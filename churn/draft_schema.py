@@ -15,13 +15,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from churn.draft_columns import FEW, ID_NAME, LEVELS, NO, YES, draft_column, is_row_number, looks_like_id, one_or_all
+from churn.draft_columns import FEW, NO, YES, draft_column, is_row_number, looks_like_id, names_several_rows, one_or_all
 from churn.formats import newest, number_format
 from churn.params import closest
 from churn.read_csv import Options
 from churn.read_hints import hint
 from churn.read_table import READERS, read_table
-from churn.schema import TARGET, Target
+from churn.schema import ID, TARGET, Target
 from churn.script import InputError, run
 from churn.table import as_texts, copies_of, typed, with_clean_headers
 
@@ -50,6 +50,9 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
     others = [header for header in headers if header != target and not is_row_number(texts[header])]
     ids = [header for header in others if looks_like_id(once[header], names[header])]
     repeated = [] if ids else [header for header in others if names_several_rows(once[header], names[header])][:1]
+    # a column that is no id after all: the name is the customer's own in requests
+    free = next(name for n in range(2, len(headers) + 3) if (name := f"{ID}_{n}") not in {*names.values(), *headers})
+    names |= {h: free for h, name in names.items() if name == ID and h not in (*ids[:1], *repeated)}
     lines: dict[str, list[str]] = {"drop": [], "columns": []}
     dates: dict[str, str | None] = {}
     late: set[str] = set()
@@ -113,12 +116,6 @@ def leave_out_lines(target: str, values: list[str], is_blank: bool) -> list[str]
         for value in values
     ]
     return ["leave_out:", *blank, *others] if blank or others else []
-
-
-def names_several_rows(cells: pd.Series, name: str) -> bool:
-    """Called like an id, complete, of many values, most of them in several rows."""
-    counts = cells.value_counts()
-    return bool(ID_NAME.search(name)) and cells.notna().all() and len(counts) > LEVELS / 2 and (counts > 1).mean() > 0.5
 
 
 def draft_target(cells: pd.Series, name: str) -> tuple[dict[str, Any], list[str], str]:

@@ -213,6 +213,17 @@ def test_an_id_in_several_rows_is_one_that_repeats() -> None:
     assert (schema.id.name, schema.id.repeats) == ("customer_id", True)
 
 
+def test_an_id_in_a_few_rows_more_than_one_is_one_that_repeats() -> None:
+    schema = drafted(table(customer_id=np.where(ROW % 20, ROW * 7 + 1000, 1007), Plan=np.where(ROW % 3, "S", "L")))
+    assert schema.id is not None and schema.id.repeats
+
+
+def test_a_customer_id_with_gaps_is_a_column_of_another_name() -> None:
+    raw = table(customer_id=np.where(ROW % 20, ROW * 7 + 1000, ""), Plan=np.where(ROW % 3, "S", "L"))
+    assert drafted(raw).column("customer_id_2").source == ("customer_id",)
+    assert checked(raw, drafted(raw)).errors == []
+
+
 def test_the_newest_date_that_is_not_in_the_future_is_the_day_of_the_table() -> None:
     raw = table(
         joined=np.where(ROW % 2, "2023-05-01", "2024-02-29"), ends=np.where(ROW % 2, "2190-01-01", "2023-06-01")
