@@ -21,7 +21,7 @@ from churn.params import closest
 from churn.read_csv import Options
 from churn.read_hints import hint
 from churn.read_table import READERS, read_table
-from churn.schema import ID, TARGET, Target
+from churn.schema import AS_OF, ID, TARGET, Target
 from churn.script import InputError, run
 from churn.table import as_texts, copies_of, typed, with_clean_headers
 
@@ -176,7 +176,7 @@ def snake_names(headers: list[str], target: str) -> dict[str, str]:
     """Header -> a name that is no other column's name and no other column's header."""
     names: dict[str, str] = {}
     for header in sorted(headers, key=lambda header: header != target):
-        wanted, reserved = (TARGET, set()) if header == target else (snake(header), {TARGET})
+        wanted, reserved = (TARGET, set()) if header == target else (snake(header), {TARGET, AS_OF})
         taken = reserved | set(names.values()) | (set(headers) - {header})
         numbered = (f"{wanted}_{count}" for count in range(2, len(taken) + 3))
         names[header] = next(name for name in (wanted, *numbered) if name not in taken)

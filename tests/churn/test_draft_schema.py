@@ -224,6 +224,11 @@ def test_a_customer_id_with_gaps_is_a_column_of_another_name() -> None:
     assert checked(raw, drafted(raw)).errors == []
 
 
+def test_a_column_as_of_gets_a_name_that_is_not_the_day_s_in_requests() -> None:
+    raw = table(as_of=np.where(ROW % 2, "2024-01-30", "2024-01-31"))
+    assert drafted(raw).column("as_of_2").source == ("as_of",)
+
+
 def test_the_newest_date_that_is_not_in_the_future_is_the_day_of_the_table() -> None:
     raw = table(
         joined=np.where(ROW % 2, "2023-05-01", "2024-02-29"), ends=np.where(ROW % 2, "2190-01-01", "2023-06-01")
