@@ -21,8 +21,8 @@ def total_spent(tenure: Array, monthly_charges: Array) -> Array:
 
 
 def avg_monthly_ratio(tenure: Array, monthly_charges: Array) -> Array:
-    """Today's bill spread over the months so far; month 0 counts as one, so that new customers have a ratio too."""
-    return monthly_charges / (tenure + 1)
+    """Today's bill spread over the months so far; month 0 counts as one, as do months below it, for a ratio of all."""
+    return monthly_charges / (np.maximum(tenure, 0) + 1)
 
 
 def tenure_group(tenure: Array) -> Array:
@@ -34,8 +34,8 @@ def tenure_group(tenure: Array) -> Array:
 
 
 def tenure_log(tenure: Array) -> Array:
-    """log(1 + months): the risk of leaving falls fast in the first year and slowly after."""
-    return np.log1p(tenure)
+    """log(1 + months): the risk of leaving falls fast in the first year and slowly after; 0 below month 0."""
+    return np.log1p(np.maximum(tenure, 0))
 
 
 def filled(levels: Array) -> Array:
@@ -47,6 +47,7 @@ FEATURES: dict[str, Callable[..., Array]] = {
     function.__name__: function for function in (total_spent, avg_monthly_ratio, tenure_group, tenure_log)
 }
 CATEGORIES = {"tenure_group"}  # the features that are levels; all others are numbers
+NUMBERS = {"tenure", "monthly_charges"}  # the columns that features compute with; as levels they are no use to them
 
 
 @cache  # a signature costs more than the feature of one customer

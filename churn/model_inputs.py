@@ -13,9 +13,14 @@ def is_category(column: pd.Series) -> bool:
 
 
 def input_names(customers: pd.DataFrame, names: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-    """The features of `names` whose columns are there, and the inputs' names: the numbers, then the categories."""
-    added = features.available(customers.columns, names)
-    levels = {column for column in customers if is_category(customers[column])} | features.CATEGORIES
+    """The features of `names` whose columns are there, and the inputs' names: the numbers, then the categories.
+
+    A column of the table that is called like a feature stays as it is.
+    """
+    levels = {column for column in customers if is_category(customers[column])}
+    usable = set(customers.columns) - (levels & features.NUMBERS)
+    added = features.available(usable, [name for name in names if name not in customers])
+    levels |= features.CATEGORIES & set(added)
     columns = [*customers.columns, *added]
     return added, [c for c in columns if c not in levels], [c for c in columns if c in levels]
 

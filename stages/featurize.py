@@ -20,7 +20,7 @@ def featurize(blocks: Iterable[pd.DataFrame], schema: Schema, *, features: list[
     """Blocks of the outcome as int8, the customer's number and weight where there is one, and the model inputs under
     schema names.
 
-    A feature whose columns are absent is skipped.
+    A feature whose columns are absent is skipped, as is one that the table has itself.
     """
     for name in features:
         if name not in FEATURES:
@@ -34,7 +34,7 @@ def featurize(blocks: Iterable[pd.DataFrame], schema: Schema, *, features: list[
             added, numbers, categories = names
             log.info("%d numbers and %d categories, the features %s among them", len(numbers), len(categories), added)
             if skipped := [name for name in features if name not in added]:
-                log.warning("skipped %s: the table has not the columns", skipped)
+                log.warning("skipped %s: the table has not the numbers, or has such a column itself", skipped)
         made = model_inputs(customers, *names)
         made.insert(0, TARGET, block[TARGET].astype("int8"))
         for name in (CUSTOMER, WEIGHT):

@@ -18,8 +18,8 @@ def numbers(*values: float) -> Array:
 
 BY_HAND: list[tuple[str, list[Array], list[Any]]] = [
     ("total_spent", [numbers(0, 10, np.nan), numbers(50, 2.5, 1)], [0.0, 25.0, np.nan]),
-    ("avg_monthly_ratio", [numbers(0, 4, 1), numbers(50, 2.5, np.nan)], [50.0, 0.5, np.nan]),
-    ("tenure_log", [numbers(0, np.e - 1, np.nan)], [0.0, 1.0, np.nan]),
+    ("avg_monthly_ratio", [numbers(0, 4, 1, -1), numbers(50, 2.5, np.nan, 9)], [50.0, 0.5, np.nan, 9.0]),
+    ("tenure_log", [numbers(0, np.e - 1, np.nan, -1)], [0.0, 1.0, np.nan, 0.0]),
 ]
 
 

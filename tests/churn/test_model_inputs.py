@@ -28,6 +28,19 @@ def test_numbers_come_first_and_features_after_the_columns() -> None:
     assert categories == ["contract", "tenure_group"]
 
 
+def test_a_tenure_in_levels_has_no_features() -> None:
+    customers = CUSTOMERS.assign(tenure=["below a year", "1-3 years"])
+    assert input_names(customers, ["tenure_group", "total_spent"])[0] == []
+    assert inputs(customers, "tenure_log")["tenure"].tolist() == ["below a year", "1-3 years"]
+
+
+def test_a_column_called_like_a_feature_stays_what_it_is() -> None:
+    customers = CUSTOMERS.assign(tenure_group=[2.0, 1.0], total_spent=["much", "little"])
+    added, numbers, categories = input_names(customers, ["tenure_group", "total_spent", "tenure_log"])
+    assert (added, "tenure_group" in numbers, "total_spent" in categories) == (["tenure_log"], True, True)
+    assert inputs(customers, "tenure_group")["tenure_group"].tolist() == [2.0, 1.0]
+
+
 def test_every_cell_has_its_value() -> None:
     made = inputs(CUSTOMERS, "tenure_group", "total_spent")
     assert made.loc[7].tolist() == [1.0, 0.0, 1.0, 50.0, 0.0, "One year", "new"]

@@ -39,7 +39,7 @@ def test_the_features_of_the_params_are_made_in_their_order() -> None:
 def test_a_feature_whose_columns_are_absent_is_skipped_and_told(caplog: pytest.LogCaptureFixture) -> None:
     made = made_of(CUSTOMERS.drop(columns="monthly_charges"), ["total_spent", "tenure_log"])
     assert list(made) == ["tenure", "tenure_log", "contract"]
-    assert caplog.messages[-1] == "skipped ['total_spent']: the table has not the columns"
+    assert caplog.messages[-1] == "skipped ['total_spent']: the table has not the numbers, or has such a column itself"
 
 
 def test_the_weight_stands_beside_the_inputs() -> None:
