@@ -64,7 +64,7 @@ def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> Draft:
         draft.entry |= {"type": "boolean", "positive": one_or_all(positive), "negative": one_or_all(negative)}
         readable = cells
     elif formats := date_formats(present):
-        of_dates(draft, formats)
+        of_dates(draft, formats, is_complete=len(present) == len(cells))
         readable = moments(cells, formats[0])
     elif (format := {} if is_number(present) else number_format(present)) is not None:
         readable = typed(cells, Column(name=name, type="number", **format))[0]
@@ -89,11 +89,12 @@ def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> Draft:
     return draft
 
 
-def of_dates(draft: Draft, formats: list[str | None]) -> None:
+def of_dates(draft: Draft, formats: list[str | None], is_complete: bool) -> None:
     draft.entry |= {"type": "date"} | ({"format": formats[0]} if formats[0] else {})
     if len(formats) > 1:
         draft.doubts.append(f"format {formats[0]} or {formats[1]}? all days are below 13")
-    draft.doubts.append("is it the day of the row? then name it under time:")
+    if is_complete:
+        draft.doubts.append("is it the day of the row? then name it under time:")
 
 
 def of_numbers(draft: Draft, cells: pd.Series, numbers: pd.Series, format: dict[str, Any]) -> None:

@@ -109,6 +109,7 @@ MARKS: dict[str, tuple[Any, str]] = {
         np.where(ROW % 2, "25.12.2023", "06.01.2024"),
         'type: date, format: "%d.%m.%Y"}  # decide: is it the day of the row',
     ),
+    "a date with gaps": (np.where(ROW % 3, "2024-01-05", ""), "type: date, nullable: true}"),
     "a date of two readings": (
         np.where(ROW % 2, "05/12/2023", "06/01/2024"),
         'type: date, format: "%d/%m/%Y"}  # decide: format %d/%m/%Y or %m/%d/%Y? all days are below 13; decide: is it',
