@@ -24,6 +24,7 @@ LATE_NAME = re.compile(
     r"(^|_)(reason|churn|cancel|cancellation|exit|left|leaving|terminated|termination|closed|clv|cltv|retention)(_|$)|"
     r"^end_date|date_end|(churn|risk|propensity)_score|cancel|date_(closed|left)"
 )
+NO_HEADER = re.compile(r"Unnamed: \d+|index|")  # how pandas writes its own numbers of rows
 FEW = 10  # whole numbers with no more distinct values may be categories
 LEVELS = 30  # more are not listed but learned
 NEAR_UNIQUE = 0.5  # distinct values per row above which texts name customers rather than group them
@@ -150,9 +151,11 @@ def too_telling(cells: pd.Series, readable: pd.Series, name: str, churned: pd.Se
 
 
 def is_row_number(cells: pd.Series) -> bool:
-    """0, 1, 2, ... or 1, 2, 3, ... from the first row to the last."""
+    """0, 1, 2, ... or 1, 2, 3, ... from the first row to the last; all different without a header, as of rows drawn."""
     if len(cells) < FEW or cells.isna().any() or not cells.str.fullmatch(r"\d+").all():
         return False
+    if NO_HEADER.fullmatch(str(cells.name)) and not cells.duplicated().any():
+        return True
     numbers = cells.astype("float64")
     return numbers.iloc[0] in (0, 1) and bool((numbers.diff().iloc[1:] == 1).all())
 

@@ -15,7 +15,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from churn.draft_columns import FEW, NO, YES, draft_column, is_row_number, looks_like_id, names_several_rows, one_or_all
+from churn.draft_columns import (
+    FEW,
+    ID_NAME,
+    NO,
+    YES,
+    draft_column,
+    is_row_number,
+    looks_like_id,
+    names_several_rows,
+    one_or_all,
+)
 from churn.formats import newest, number_format
 from churn.params import closest
 from churn.read_csv import Options
@@ -49,6 +59,7 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
     once = texts.drop_duplicates()
     others = [header for header in headers if header != target and not is_row_number(texts[header])]
     ids = [header for header in others if looks_like_id(once[header], names[header])]
+    ids.sort(key=lambda header: not ID_NAME.search(names[header]))
     repeated = [] if ids else [header for header in others if names_several_rows(once[header], names[header])][:1]
     # a column that is no id after all: the name is the customer's own in requests
     free = next(name for n in range(2, len(headers) + 3) if (name := f"{ID}_{n}") not in {*names.values(), *headers})

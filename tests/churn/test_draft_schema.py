@@ -199,6 +199,16 @@ def test_row_numbers_are_dropped_and_the_second_column_that_is_distinct_in_every
     assert (schema.id.name, list(schema.dropped)) == ("customer_id", ["Row", "token"])
 
 
+def test_numbers_of_rows_that_were_drawn_are_row_numbers() -> None:
+    schema = drafted(table(**{"Unnamed: 0": ROW * 7 % 211}))
+    assert (schema.dropped, schema.id) == ({"Unnamed: 0": "row numbers"}, None)
+
+
+def test_of_two_columns_like_an_id_the_one_called_so_is_it() -> None:
+    schema = drafted(table(token=[f"t{i}" for i in ROW], customer_id=[f"c{i}" for i in ROW]))
+    assert schema.id is not None and (schema.id.source, list(schema.dropped)) == (("customer_id",), ["token"])
+
+
 def test_numbers_that_happen_to_be_distinct_are_no_id() -> None:
     assert drafted(table(Balance=ROW * 1.5, Salary=EVERY)).id is None
 
