@@ -29,6 +29,7 @@ FEW = 10  # whole numbers with no more distinct values may be categories
 LEVELS = 30  # more are not listed but learned
 NEAR_UNIQUE = 0.5  # distinct values per row above which texts name customers rather than group them
 LEAK_AUC = 0.88  # the strongest honest columns stay below
+MARKED = 0.01  # share of the rows with a number that may mean missing
 UNLIKELY = 5  # expected pairs of equal numbers, where there are none
 ENOUGH = 50  # rows of which all being distinct means something
 
@@ -113,6 +114,8 @@ def of_numbers(draft: Draft, cells: pd.Series, numbers: pd.Series, format: dict[
         draft.doubts.append("by its name a code, so a category?")
     elif 1 < n_distinct <= FEW and is_whole:
         draft.doubts.append(f"only {n_distinct} distinct values, a category?")
+    if marker := missing_number(cells, numbers):
+        draft.doubts.append(f"does {marker} mean missing? then list it under missing:")
     if looks_like_id(cells, name):
         draft.doubts.append("distinct in every row and whole, an id?")
     elif ID_NAME.search(name):
@@ -148,6 +151,19 @@ def too_telling(cells: pd.Series, readable: pd.Series, name: str, churned: pd.Se
     if not doubts and LATE_NAME.search(name):
         doubts.append("by its name known only after the customer left? then drop it")
     return doubts
+
+
+def missing_number(cells: pd.Series, numbers: pd.Series) -> str:
+    """A frequent -1 or -999 below numbers from 0 on, or 999 far above all others, as it is written."""
+    counts = numbers.value_counts()
+    ends = counts[counts >= MARKED * len(numbers)].index.intersection([numbers.min(), numbers.max()])
+    for number in ends if len(counts) > FEW else ():
+        others = counts.index[counts.index != number]
+        is_below = others.min() >= 0 and bool(re.fullmatch(r"-(1|9+)", as_text(number)))
+        is_above = others.max() < number / 3 and bool(re.fullmatch(r"99+", as_text(number)))
+        if is_below or is_above:
+            return str(cells[numbers == number].iloc[0])
+    return ""
 
 
 def is_row_number(cells: pd.Series) -> bool:

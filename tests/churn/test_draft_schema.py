@@ -91,6 +91,19 @@ MARKS: dict[str, tuple[Any, str]] = {
         np.array(["a", "A", "b"])[ROW % 3],
         "type: category, levels: [a, b], merge: {a: [A]}}  # decide: spellings of one",
     ),
+    "a number for missing ones": (
+        np.where(ROW % 8, ROW % 28, 999),
+        "type: number, min: 0}  # 0 to 999; decide: does 999 mean missing? then list it under missing:",
+    ),
+    "-1 for missing ones": (
+        np.where(ROW % 8, ROW % 28, -1),
+        "type: number}  # -1 to 27; decide: does -1 mean missing? then list it under missing:",
+    ),
+    "99999.0 for missing ones": (
+        np.where(ROW % 8, ROW % 28, 99999.0).astype(str),
+        "type: number, min: 0}  # 0 to 99999; decide: does 99999.0 mean missing?",
+    ),
+    "changes below 0": (ROW % 28 - 2, "type: number}  # -2 to 25"),
     "a constant number": (np.where(ROW < 0, 0, 80), "type: number, min: 0}  # 80 to 80; decide: constant, tells"),
     "grades": (
         np.array(["A", "A+", "A-", "-1", "1", "1.5", "15"])[ROW % 7],
