@@ -16,10 +16,12 @@ AROUND = re.compile(r"[+-]?(?P<before>\D*?)\s*(?P<number>[+-]?\d[\d.,' \u00a0\u2
 CODE = r"[+-]?0\d"  # leading zeros would be lost in a number
 DATE = re.compile(
     r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}(?: \d\d:\d\d(?::\d\d)?)?|"
+    r"(?:19|20)\d\d[01]\d[0-3]\d|"
     r"(?:\d{1,2}[- ])?[A-Za-z]{3}[- ]\d{2,4}"
 )
 DAYS = ("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y",
-        "%d.%m.%y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b-%y", "%b-%Y", "%b %Y")  # fmt: skip
+        "%d.%m.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b-%y", "%b-%Y",
+        "%b %Y")  # fmt: skip
 TIMES = ("", " %H:%M", " %H:%M:%S")
 UNITS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),

@@ -122,6 +122,10 @@ MARKS: dict[str, tuple[Any, str]] = {
         np.where(ROW % 2, "25.12.2023", "06.01.2024"),
         'type: date, format: "%d.%m.%Y"}  # decide: is it the day of the row',
     ),
+    "a date of eight digits": (
+        np.where(ROW % 2, "20231225", "20240106"),
+        'type: date, format: "%Y%m%d"}  # decide: is it the day of the row',
+    ),
     "a date with gaps": (np.where(ROW % 3, "2024-01-05", ""), "type: date, nullable: true}"),
     "a date of two readings": (
         np.where(ROW % 2, "05/12/2023", "06/01/2024"),
