@@ -24,6 +24,7 @@ LATE_NAME = re.compile(
     r"(^|_)(reason|churn|cancel|cancellation|exit|left|leaving|terminated|termination|closed|clv|cltv|retention)(_|$)|"
     r"^end_date|date_end|(churn|risk|propensity)_score|cancel|date_(closed|left)"
 )
+WHOLE = r"\d+(\.0)?"  # beside a missing one pandas writes 7 as 7.0
 NO_HEADER = re.compile(r"Unnamed: \d+|index|")  # how pandas writes its own numbers of rows
 FEW = 10  # whole numbers with no more distinct values may be categories
 LEVELS = 30  # more are not listed but learned
@@ -168,7 +169,7 @@ def missing_number(cells: pd.Series, numbers: pd.Series) -> str:
 
 def is_row_number(cells: pd.Series) -> bool:
     """0, 1, 2, ... or 1, 2, 3, ... from the first row to the last; all different without a header, as of rows drawn."""
-    if len(cells) < FEW or cells.isna().any() or not cells.str.fullmatch(r"\d+").all():
+    if len(cells) < FEW or cells.isna().any() or not cells.str.fullmatch(WHOLE).all():
         return False
     if NO_HEADER.fullmatch(str(cells.name)) and not cells.duplicated().any():
         return True
@@ -182,9 +183,9 @@ def looks_like_id(cells: pd.Series, name: str) -> bool:
     if cells.isna().any() or cells.duplicated().any() or date_formats(cells):
         return False
     if is_number(cells):
-        if not cells.str.fullmatch(r"\d+").all():
+        if not cells.str.fullmatch(WHOLE).all():
             return False
-        lengths, numbers = cells.str.len(), cells.astype("float64")
+        lengths, numbers = cells.str.removesuffix(".0").str.len(), cells.astype("float64")
         # incomes of some hundred people may all differ; by chance so many of one range would not, nor would they rise
         twice = len(cells) ** 2 / (2 * (numbers.max() - numbers.min() + 1))
         alike = lengths.min() == lengths.max() and (lengths.max() >= 8 or twice >= UNLIKELY)

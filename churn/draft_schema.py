@@ -56,8 +56,10 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
 
     outcome, left_out, outcome_remark = draft_target(texts[target], names[target])
     churned = typed(texts[target].where(~texts[target].isin(left_out)), Target(**outcome))[0].astype("Float64")
-    once = texts.drop_duplicates()
-    others = [header for header in headers if header != target and not is_row_number(texts[header])]
+    numbered = {header for header in headers if is_row_number(texts[header])}
+    known = texts[churned.notna()]  # what load leaves in
+    once = known.drop_duplicates()
+    others = [header for header in headers if header != target and header not in numbered]
     ids = [header for header in others if looks_like_id(once[header], names[header])]
     ids.sort(key=lambda header: not ID_NAME.search(names[header]))
     repeated = [] if ids else [header for header in others if names_several_rows(once[header], names[header])][:1]
@@ -69,7 +71,8 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
     late: set[str] = set()
     for header in headers:
         if header not in (target, *ids, *repeated):
-            column = draft_column(texts[header], names[header], churned)
+            cells = (texts if header in numbered else known)[header]
+            column = draft_column(cells, names[header], churned.loc[cells.index])
             if column.entry.get("type") == "date":
                 dates[header] = column.entry.get("format")
                 late |= {header} if column.is_late else set()
@@ -88,7 +91,7 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
         for h in repeated
     ]
     # the day that a customer left is later than the table's
-    day = newest(texts, {header: format for header, format in dates.items() if header not in late} or dates)
+    day = newest(known, {header: format for header, format in dates.items() if header not in late} or dates)
     return "\n".join(
         [
             f"# Drafted from a table of {len(texts)} rows and {len(headers)} columns. Go through the marks `decide:`,",

@@ -246,6 +246,15 @@ def test_an_id_in_a_few_rows_more_than_one_is_one_that_repeats() -> None:
     assert schema.id is not None and schema.id.repeats
 
 
+def test_a_row_of_blanks_without_outcome_changes_no_column_and_no_id() -> None:
+    raw = table(CustomerID=ROW * 7.0 + 2, Plan=np.where(ROW % 3, "S", "L"))
+    raw.loc[20] = ""
+    schema = drafted(raw)
+    assert schema.id is not None and schema.id.source == ("CustomerID",)
+    assert [column.nullable for column in schema.columns] == [False, False]
+    assert checked(raw, schema).errors == []
+
+
 def test_a_customer_id_with_gaps_is_a_column_of_another_name() -> None:
     raw = table(customer_id=np.where(ROW % 20, ROW * 7 + 1000, ""), Plan=np.where(ROW % 3, "S", "L"))
     assert drafted(raw).column("customer_id_2").source == ("customer_id",)
