@@ -66,7 +66,7 @@ def preprocess(
         "duplicate_rows": len(texts) - once,
         "rows_beyond_largest": once - len(rows),
         "rows_of_test_customers": before - len(train),
-        "leak_columns": sum(header in schema.dropped for header in texts),
+        "columns_under_drop": sum(header in schema.dropped for header in texts),
         "unknown_columns": len(set(texts) - set(schema.dropped) - {part.name for part in schema.parts} - {WEIGHT}),
     }
     if not train[CUSTOMER].duplicated().any():

@@ -175,9 +175,9 @@ def test_a_row_that_differs_in_one_cell_is_no_copy() -> None:
     assert preprocess(table, SCHEMA, **KNOBS)[2]["duplicate_rows"] == 0
 
 
-def test_leaks_and_unknown_columns_are_dropped_and_counted() -> None:
+def test_columns_under_drop_and_unknown_ones_are_counted() -> None:
     train, _, dropped = preprocess(texts(reason="moved", colour="red", city="x"), SCHEMA, **KNOBS)
-    assert (dropped["leak_columns"], dropped["unknown_columns"]) == (1, 2)
+    assert (dropped["columns_under_drop"], dropped["unknown_columns"]) == (1, 2)
     assert sum(dropped.values()) == 3
     assert not {"reason", "colour", "city"} & {*train}
 
@@ -285,7 +285,7 @@ def test_the_files_hold_the_splits_and_the_counts(tmp_path: Path, monkeypatch: p
     assert json.loads(Path("a/m.json").read_text()) == {
         "rows": 63, "train_rows": 48, "test_rows": 12,
         "dropped_duplicate_rows": 3, "dropped_rows_beyond_largest": 0, "dropped_rows_of_test_customers": 0,
-        "dropped_leak_columns": 0, "dropped_unknown_columns": 0,
+        "dropped_columns_under_drop": 0, "dropped_unknown_columns": 0,
     }  # fmt: skip
     assert [path.read_bytes() for path in sorted(Path("a").iterdir())] == [
         path.read_bytes() for path in sorted(Path("b").iterdir())
