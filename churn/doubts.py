@@ -14,11 +14,12 @@ MISSING_AUC = 0.7  # of missing or not alone; honest gaps stay below
 MAX_TWINS = 0.01  # of the rows: new customers with the same tariff are twins by chance
 
 
-def repeated_rows(copies: pd.Series) -> Iterator[str]:
+def repeated_rows(copies: pd.Series, has_id: bool) -> Iterator[str]:
     if copies.any():
+        alike = "" if has_id else "; without an id they may be customers who are alike: set it to false to keep them"
         yield (
             f"{copies.sum()} of {len(copies)} rows repeat an earlier row in every column, "
-            f"e.g. row {copies.argmax() + 1}; preprocess.drop_duplicates drops them"
+            f"e.g. row {copies.argmax() + 1}; preprocess.drop_duplicates drops them{alike}"
         )
 
 

@@ -92,7 +92,8 @@ def validate(
         else pd.Series(pd.NA, range(n), dtype="Float64")
     )
     errors = list(missing_columns(schema, headers, unread, where))
-    warnings = [*repeated_rows(copies), *twin_rows(twins), *rare_class(churned, schema.target, min_class_share)]
+    warnings = [*repeated_rows(copies, schema.id is not None), *twin_rows(twins)]
+    warnings += rare_class(churned, schema.target, min_class_share)
     profile, nulls = {}, []
     for name in [*parts, *(header for header in headers if header not in parts)]:  # one column in memory
         cells, part = texts[name], parts.get(name)

@@ -213,6 +213,12 @@ def test_whole_copies_of_a_row_are_a_warning_and_no_repeated_id(texts: pd.DataFr
     assert (validation.stats["duplicate_rows"], validation.stats["duplicate_ids"]) == (2, 0)
 
 
+def test_copies_without_an_id_may_be_customers_who_are_alike(texts: pd.DataFrame) -> None:
+    schema = Schema.model_validate({key: part for key, part in CONTENT.items() if key not in ("id", "time")})
+    (line,) = [line for line in checked(pd.concat([texts, texts]), schema).warnings if "drop_duplicates" in line]
+    assert line.endswith("drops them; without an id they may be customers who are alike: set it to false to keep them")
+
+
 def test_a_customer_may_stand_in_every_snapshot_but_once(texts: pd.DataFrame) -> None:
     again = texts.assign(snapshot="2024-02-01")
     assert checked(pd.concat([texts, again])).stats["duplicate_ids"] == 0
