@@ -272,7 +272,7 @@ def main(snapshot: Path = Path("data/extracted.parquet")) -> None:
     if not is_query(path):
         with replacing(snapshot) as temporary:
             parquet.write_table(pa.table({}), temporary)
-        log.info("wrote %s without columns: %s is no query", snapshot, path)
+        log.info("no database to ask: load reads %s itself", path)
         return
     query, url = statement(path), read_url(os.environ.get(VARIABLE))
     with asked(url, query, path) as reader, replacing(snapshot) as temporary:

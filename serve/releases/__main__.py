@@ -85,10 +85,14 @@ def main() -> None:
     store = Store(settings.releases)
     match given.command:
         case "add":
+            before = store.versions
             version = add(store, given.bundle, given.reason, given.commit)
-            log.info("added %s: %s", version, given.reason)
+            log.info("%s", f"{version} is there already" if version in before else f"added {version}: {given.reason}")
             if given.promote:
                 promote(store, version, given.reason, settings, given.force)
+            elif (champion := store.state()["champion"]) != version:
+                way = f"python -m serve.releases promote {version} --reason WHY"
+                log.info("%s answers; to change that: %s", champion or "no release", way)
         case "list":
             rows = releases(store)
             write_out(release_table(rows) if rows else [f"{store.where} holds no release"], rows, given.json)

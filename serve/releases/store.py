@@ -29,7 +29,7 @@ STATE = "state.json"
 LEDGER = "ledger"  # a folder: 00000001.json is the first act
 ACT = re.compile(r"[0-9]{8}\.json")
 MAX_TRIES = 20  # to be the next in the ledger, where there is no lock
-MAX_NAMED = 3  # acts of others, in a refusal
+MAX_NAMED = 3  # acts of others, or columns, in a refusal
 
 
 Change = Callable[[State], State | None]  # the state after an act; None: it is so already
@@ -212,12 +212,13 @@ class Store:
         else:
             return
         if other := sorted(name for name in here | there if here.get(name) != there.get(name)):
-            said = "; ".join(
-                f"{name}: {here.get(name, 'not there')}, now {there.get(name, 'not there')}" for name in other
-            )
+            absent = "not there"
+            named = [f"{name}: {here.get(name, absent)}, now {there.get(name, absent)}" for name in other[:MAX_NAMED]]
+            said = "; ".join(named)
+            said += f"; {len(other) - MAX_NAMED} more" if len(other) > MAX_NAMED else ""
             raise ReleaseError(
                 f"release {release.version} takes other customers than {first} ({said}); "
-                "keep it in a store of its own, with CHURN_RELEASES"
+                "keep it in a store of its own: CHURN_RELEASES=releases/NAME"
             )
 
     def _is_whole(self, version: str) -> bool:

@@ -70,6 +70,28 @@ def test_the_first_release_is_added_and_promoted_at_once(store: Store, released:
     )
 
 
+def test_a_release_that_comes_again_or_as_a_candidate_changes_no_answer_and_says_so(
+    store: Store,
+    released: Path,
+    version: str,
+    tmp_path: Path,
+    say: Callable[..., str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "serve.releases")
+    store.promote(store.add(released, "r"), "r")
+    say("add", str(released), "--reason", "again")
+    second = other_release(released, tmp_path / "other")
+    say("add", str(second), "--reason", "candidate")
+    of_second = open_release(second).version
+    assert caplog.messages == [
+        f"{version} is there already",
+        f"added {of_second}: candidate",
+        f"{version} answers; to change that: python -m serve.releases promote {of_second} --reason WHY",
+    ]
+    assert store.state()["champion"] == version
+
+
 def test_the_commands_tell_what_they_did(
     store: Store, released: Path, version: str, tmp_path: Path, say: Callable[..., str]
 ) -> None:
