@@ -1,9 +1,13 @@
 """What a column of a table may be, and what a person must decide of it: the entries of a drafted schema."""
 
+import math
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.optimize import isotonic_regression
+from scipy.stats import chi2
 
 from churn.doubts import MISSING_AUC
 from churn.formats import CODE, date_formats, is_ambiguous, is_number, number_format, spellings
@@ -31,6 +35,7 @@ LEVELS = 30  # more are not listed but learned
 NEAR_UNIQUE = 0.5  # distinct values per row above which texts name customers rather than group them
 LEAK_AUC = 0.88  # the strongest honest columns stay below
 MARKED = 0.01  # share of the rows with a number that may mean missing
+OFF, BY_CHANCE = 0.005, 0.001  # share of the outcome's variance, and its p-value
 UNLIKELY = 5  # expected pairs of equal numbers, where there are none
 ENOUGH = 50  # rows of which all being distinct means something
 
@@ -74,7 +79,7 @@ def draft_column(cells: pd.Series, name: str, churned: pd.Series) -> Draft:
         if readable.abs().max() > LARGEST:
             why = f"numbers beyond ±{LARGEST:.0e}: {as_text(readable.min())} to {as_text(readable.max())}"
             return draft.dropped(why, "an id, or a time to be stated in days?")
-        of_numbers(draft, cells, readable, format)
+        of_numbers(draft, cells, readable, churned, format)
     elif len(values) > max(LEVELS, NEAR_UNIQUE * len(present)):
         why = f"near-unique text: {len(values)} distinct values in {len(present)} rows"
         return draft.dropped(why, almost_numbers(present) or f"any use? e.g. {shown(values)}")
@@ -100,7 +105,7 @@ def of_dates(draft: Draft, formats: list[str | None], is_complete: bool) -> None
         draft.doubts.append("is it the day of the row? then name it under time:")
 
 
-def of_numbers(draft: Draft, cells: pd.Series, numbers: pd.Series, format: dict[str, Any]) -> None:
+def of_numbers(draft: Draft, cells: pd.Series, numbers: pd.Series, churned: pd.Series, format: dict[str, Any]) -> None:
     name, n_distinct = draft.entry["name"], numbers.nunique()
     draft.told = f"{as_text(numbers.min())} to {as_text(numbers.max())}"
     draft.entry |= {"type": "number"} | ({"min": 0} if numbers.min() >= 0 else {}) | format
@@ -113,8 +118,10 @@ def of_numbers(draft: Draft, cells: pd.Series, numbers: pd.Series, format: dict[
         draft.doubts.append("words merged into numbers, all right?")
     if CODE_NAME.search(name):
         draft.doubts.append("by its name a code, so a category?")
-    elif 1 < n_distinct <= FEW and is_whole:
-        draft.doubts.append(f"only {n_distinct} distinct values, a category?")
+    elif n_distinct <= FEW and is_whole and is_unordered(numbers, churned):
+        draft.doubts.append(
+            f"only {n_distinct} distinct values, and churn does not rise or fall with them: a category?"
+        )
     if marker := missing_number(cells, numbers):
         draft.doubts.append(f"does {marker} mean missing? then list it under missing:")
     if looks_like_id(cells, name):
@@ -152,6 +159,23 @@ def too_telling(cells: pd.Series, readable: pd.Series, name: str, churned: pd.Se
     if not doubts and LATE_NAME.search(name):
         doubts.append("by its name known only after the customer left? then drop it")
     return doubts
+
+
+def is_unordered(numbers: pd.Series, churned: pd.Series) -> bool:
+    """Whether the churn rates of a few numbers neither rise nor fall with them, clearly and by more than a trifle.
+
+    The chi-square of what isotonic regression leaves of the rates, in the direction that leaves less.
+    """
+    y = churned.to_numpy("float64", na_value=math.nan)
+    known = ~np.isnan(y) & numbers.notna().to_numpy()
+    levels, place = np.unique(numbers.to_numpy("float64")[known], return_inverse=True)
+    y, sizes = y[known], np.bincount(place)
+    if len(levels) < 3 or y.std() == 0:
+        return False
+    rates = np.bincount(place, y) / sizes
+    fits = [isotonic_regression(rates, weights=sizes, increasing=rises).x for rises in (True, False)]
+    off = min(((rates - fit) ** 2 @ sizes) / y.var() for fit in fits)
+    return bool(off > OFF * len(y) and chi2.sf(off, len(levels) - 2) < BY_CHANCE)
 
 
 def missing_number(cells: pd.Series, numbers: pd.Series) -> str:

@@ -74,7 +74,10 @@ MARKS: dict[str, tuple[Any, str]] = {
     "spellings": (np.array(["Yes", "yes", "No"])[ROW % 3], 'type: boolean, positive: ["Yes", "yes"], negative: "No"}'),
     "yes alone": (np.where(ROW % 2, "yes", ""), 'type: category, levels: ["yes"], nullable: true}'),
     "below zero": (ROW - 50.5, "type: number}  # -50.5 to 148.5"),
-    "few": (ROW % 3, "type: number, min: 0}  # 0 to 2; decide: only 3 distinct values, a category?"),
+    "few, in no order": (
+        np.where(LEFT, 1, ROW % 3),
+        "type: number, min: 0}  # 0 to 2; decide: only 3 distinct values, and churn does not rise or fall with them:",
+    ),
     "ja and nein": (np.where(ROW % 2, "ja", "nein"), 'type: boolean, positive: "ja", negative: "nein"}'),
     "words that begin with a zero": (np.where(ROW % 2, "0kM", "01a"), 'type: category, levels: ["01a", "0kM"]}'),
     "notes of few": (
@@ -187,6 +190,15 @@ def test_a_column_gets_its_type_and_its_mark(values: Any, starts: str) -> None:
     raw = pd.concat([pd.Series([f"c{i}" for i in ROW], name="id"), raw], axis=1)
     assert line(raw, "Thing").partition("source: Thing, ")[2].startswith(starts), line(raw, "Thing")
     assert checked(raw, drafted(raw)).errors == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [ROW % 3, ROW % 2 + 1, np.where(LEFT, 3 + ROW // 4 % 2, ROW % 5), np.where(LEFT, ROW // 4 % 2, ROW % 5)],
+    ids=["by chance", "two", "rising", "falling"],
+)
+def test_few_numbers_are_no_category_where_churn_goes_by_their_order_or_not_by_them(values: Any) -> None:
+    assert "a category?" not in line(table(Visits=values), "Visits")
 
 
 @pytest.mark.parametrize(
