@@ -45,6 +45,7 @@ ENTRY = {
     "/console/compare": "/console/releases",
     "/console/acts": "/console/releases",
 }
+LOG_DOWN = "The log's database can't be asked now; predictions go on by the spool."
 TITLES = {
     403: "Not allowed",
     404: "Not there",
@@ -88,7 +89,7 @@ class PageRoute(APIRoute):
             except (SQLAlchemyError, OSError) as error:
                 request.scope["call"].error = type(error).__name__
                 log.error("a page failed: %s", raised_at(error))
-                return failure(request, 503, "The log's database can't be asked now; predictions go on by the spool.")
+                return failure(request, 503, LOG_DOWN)
             except Exception as error:
                 call = request.scope["call"]
                 call.error = type(error).__name__

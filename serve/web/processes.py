@@ -1,9 +1,11 @@
 """Commands whose packages the service does not load: each is a process of its own, one at a time, in the background.
 
-No caller waits for one. What a command printed is kept for a minute, so that ten readers of a page are one run.
+No reader waits for one. What a command printed is kept for a minute after it was first read, so that ten readers of a
+page are one run.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,12 +14,12 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from serve.http.middleware import Refused
 
-KEPT_SECONDS = 60.0
+KEPT_SECONDS = 60.0  # after the first reading; five times as long where there is none
 LIMIT_SECONDS = 300.0  # that a command may take
 MAX_WAITING = 5  # commands
 PRIORITY = 10  # of processes, below the service's
@@ -32,7 +34,7 @@ class Run:
     """A command that runs, or has run."""
 
     future: Future[str]
-    ended: float = field(default=0.0)  # by the monotonic clock; 0: not yet
+    until: float = math.inf  # it is kept, by the monotonic clock
 
 
 class Processes:
@@ -48,17 +50,15 @@ class Processes:
     def json_of(self, *command: str) -> Any:
         """What the command prints, at most a minute old; None while it runs, or waits to. Failed where it does."""
         with suppress(Refused):  # it begins when it is asked for again
-            future = self._run(command).future
-            if future.done():
-                return json.loads(future.result())
+            run = self._run(command)
+            if run.future.done():
+                run.until = min(run.until, time.monotonic() + KEPT_SECONDS)
+                return json.loads(run.future.result())
         return None
 
-    def start(self, *command: str) -> None:
+    def start(self, *command: str) -> Future[str]:
         """Run it, also where it ran a moment ago; where it runs, leave it at that. Refused where too many wait."""
-        with self._lock:
-            if (run := self._runs.get(command)) and run.future.done():
-                del self._runs[command]
-        self._run(command)
+        return self._run(command, anew=True).future
 
     def state_of(self, word: str) -> tuple[Literal["running", "failed", "none"], str]:
         """Of the newest command that has this argument: whether it runs, or why it failed."""
@@ -78,20 +78,19 @@ class Processes:
                 self._running.terminate()
         self._one.shutdown(cancel_futures=True)
 
-    def _run(self, command: tuple[str, ...]) -> Run:
+    def _run(self, command: tuple[str, ...], anew: bool = False) -> Run:
         with self._lock:
             now = time.monotonic()
-            self._runs = {
-                key: run for key, run in self._runs.items() if not run.ended or now - run.ended < KEPT_SECONDS
-            }
-            if run := self._runs.get(command):
+            self._runs = {key: run for key, run in self._runs.items() if now < run.until}
+            if (run := self._runs.get(command)) and not (anew and run.future.done()):
                 return run
-            if sum(not run.ended for run in self._runs.values()) >= MAX_WAITING:
+            if sum(not run.future.done() for run in self._runs.values()) >= MAX_WAITING:
                 raise Refused(503, "busy", f"{MAX_WAITING} commands of other pages wait already; try again", 10)
+            self._runs.pop(command, None)  # the newest is the last
             run = self._runs[command] = Run(self._one.submit(self._work, command))
 
         def end(_: Future[str]) -> None:
-            run.ended = time.monotonic()
+            run.until = time.monotonic() + 5 * KEPT_SECONDS
 
         run.future.add_done_callback(end)
         return run

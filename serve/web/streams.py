@@ -11,6 +11,7 @@ from functools import partial, wraps
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
@@ -18,13 +19,13 @@ from churn.script import InputError
 from serve.http.middleware import Refused
 from serve.telemetry.logs import raised_at
 from serve.web.console import Reader
-from serve.web.pages import POLICY, add_routes, shown, text_of
+from serve.web.pages import LOG_DOWN, POLICY, add_routes, shown, text_of
 
 log = logging.getLogger("serve.web")
 
 SECONDS, RESULT = "<!-- seconds -->", "<!-- result -->"  # places of a page's text
 TICK_SECONDS = 2.0
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 HEADERS = {"content-security-policy": POLICY, "x-accel-buffering": "no"}  # nginx passes on what comes, when it comes
 
 
@@ -62,8 +63,11 @@ def streamed(
         yield before
         begun = time.monotonic()
         task = asyncio.ensure_future(work())
-        while not (await asyncio.wait({task}, timeout=TICK_SECONDS))[0]:
-            yield f"{time.monotonic() - begun:.0f} s … "
+        try:
+            while not (await asyncio.wait({task}, timeout=TICK_SECONDS))[0]:
+                yield f"{time.monotonic() - begun:.0f} s … "
+        finally:
+            task.cancel()  # nobody waits for it where the reader has left
         yield between + _result(request, part, task, values) + after
 
     return StreamingResponse(pieces(), media_type="text/html; charset=utf-8", headers=HEADERS)
@@ -78,6 +82,9 @@ def _result(request: Request, part: str, task: "asyncio.Future[Mapping[str, Any]
         call.error, failures = error.kind, [error.detail]
     except InputError as error:
         call.error, failures = "act", str(error).splitlines()
+    except (SQLAlchemyError, OSError) as error:
+        call.error, failures = type(error).__name__, [LOG_DOWN]
+        log.error("a page failed: %s", raised_at(error))
     except Exception as error:
         call.error = type(error).__name__
         log.error("failed", extra={"fields": {"request_id": call.request_id, "error": raised_at(error)}})

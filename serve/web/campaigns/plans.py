@@ -6,6 +6,7 @@ read and written by python -m campaigns curve and plan.
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from churn.scored import MANIFEST
+from churn.script import InputError
 from serve.http.middleware import Refused
 from serve.web.campaigns.view import CampaignName, Name
 from serve.web.charts import Chart, Series, by_number
@@ -26,6 +28,7 @@ from serve.web.processes import Failed
 
 LISTED = 30  # folders, the newest
 PLAN = "plan.json"  # is written last
+PATIENCE_SECONDS = 5.0  # for a failure: the page of the plan may be another worker's
 PLANS = "plans"  # of the folders in CHURN_SCORES the one that holds no scores
 FOLDER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 UNSET = "CHURN_SCORES is not set: it names the folder in which scored files lie, each run in a folder of its own."
@@ -166,7 +169,7 @@ class Wanted:
 
 @pages.post("/plans")
 def make_plan(request: Request, console: TheConsole, fields: Form, visitor: Actor) -> Response:
-    """Have the command make it; the page of the plan waits for it."""
+    """Have the command make it; the page of the plan waits for what takes longer."""
     try:
         wanted = TypeAdapter(Wanted).validate_python({key: text for key, text in fields.items() if text})
     except ValidationError as error:
@@ -174,7 +177,10 @@ def make_plan(request: Request, console: TheConsole, fields: Form, visitor: Acto
     scores, out = scores_in(console, wanted.scores), plan_in(console, wanted.campaign)
     limit = ["--budget", f"{wanted.budget:f}"]
     command = ["campaigns", "plan", str(scores), str(out), *options(wanted.campaign, wanted.control), *limit]
-    console.processes.start(*command)
+    made = console.processes.start(*command)
+    wait([made], timeout=PATIENCE_SECONDS)
+    if made.done() and (failure := made.exception()):
+        raise InputError(by_name(console, str(failure)))
     return RedirectResponse(f"{root_of(request)}/console/plans/{wanted.campaign}", 303)
 
 

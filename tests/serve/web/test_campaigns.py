@@ -1,5 +1,6 @@
 """Pages of campaigns: a list that stays quick, what a plan expects, and what the command says it brought."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from serve.log.database import connect, write_lock
 from serve.log.reported import keep_contacts
 from serve.log.tables import outcomes
 from serve.settings import read_settings
+from serve.web import streams
 from serve.web.campaigns import view as campaigns
 from serve.web.campaigns.view import COUNTED, LISTED
 from tests.serve.web.conftest import READER
@@ -104,6 +107,49 @@ def test_a_twin_does_not_wait_for_the_command(browser: Any, monkeypatch: pytest.
     monkeypatch.setattr(type(browser.app.state.console.processes), "json_of", lambda *_: None)
     content = browser.get("/console/campaigns/small-1/result.json").json()
     assert (content["state"], content["result"]) == ("running", None)
+
+
+def test_where_a_reader_leaves_nobody_looks_for_the_result(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    monkeypatch.setattr(type(browser.app.state.console.processes), "json_of", lambda *_: looks.append(None))
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.01)
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "http"}
+    scope |= {"method": "GET", "path": "/console/campaigns/small-1", "query_string": b"", "root_path": ""}
+    scope |= {"headers": [(b"x-api-key", READER.encode())], "client": ("reader", 1), "server": ("testserver", 80)}
+
+    async def leave() -> list[int]:
+        pieces: list[Any] = []
+        has_seen_some = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await has_seen_some.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            pieces.append(message)
+            if message.get("body"):
+                has_seen_some.set()
+
+        await browser.app(scope, receive, send)
+        assert b"being worked out" in pieces[-1]["body"]
+        counts = []
+        for _ in range(2):
+            await asyncio.sleep(0.2)
+            counts.append(len(looks))
+        return counts
+
+    first, second = browser.portal.call(leave)
+    assert first == second > 0
+
+
+def test_a_database_that_fails_meanwhile_is_named_on_the_page(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("no"))
+
+    monkeypatch.setattr(type(browser.app.state.console.processes), "json_of", lambda *_: None)
+    monkeypatch.setattr(streams, "run_in_threadpool", fails)
+    page = browser.get("/console/campaigns/small-1").text
+    assert "The log&#39;s database can&#39;t be asked now" in page and "</html>" in page
 
 
 def test_an_image_without_campaigns_says_the_command(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,10 +97,11 @@ def test_a_plan_is_what_the_command_makes_and_its_list_is_there_to_download(brow
     page = anna.get("/console/plans/spring").text
     assert "Download the list" in page and f"{budget:,.2f}" in page
     assert [one["name"] for one in anna.get("/console/plans.json").json()["made"]] == ["spring"]
-    assert plan(browser(ANNA), budget="1").status_code == 303
-    other = anna.get("/console/plans/spring").text
-    assert "The plan is being made" in other and "plans/spring holds another plan" in other
-    assert str(anna.root) not in other
+    other = plan(browser(ANNA), budget="1")
+    if other.status_code == 303:  # it took longer than the form waits
+        other = anna.get("/console/plans/spring")
+    assert "plans/spring holds another plan" in other.text
+    assert str(anna.root) not in other.text
 
 
 @pytest.mark.parametrize("is_made", [False, True])

@@ -1,5 +1,6 @@
 """Commands behind pages: one run for all readers, one at a time, ended with the service."""
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,13 +35,11 @@ def ended(commands: Processes, ask: tuple[str, ...]) -> Any:
 
 
 def test_a_command_prints_what_a_page_shows(commands: Processes, ask: tuple[str, ...]) -> None:
-    assert commands.json_of(*ask) is None and commands.state_of(ask[1]) == ("running", "")
+    assert commands.json_of(*ask) is None
     assert ended(commands, ask) == {"n": 1} and commands.state_of(ask[1]) == ("none", "")
 
 
-def test_a_run_serves_all_who_ask_within_a_minute(
-    commands: Processes, ask: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_serves_all_who_ask_within_a_minute(commands: Processes, ask: tuple[str, ...]) -> None:
     assert ended(commands, ask)
     first = commands._runs[ask]
     assert commands.json_of(*ask) and commands._runs[ask] is first
@@ -48,15 +47,21 @@ def test_a_run_serves_all_who_ask_within_a_minute(
     second = commands._runs[ask]
     assert second is not first
     assert ended(commands, ask) and commands._runs[ask] is second
-    monkeypatch.setattr(processes, "KEPT_SECONDS", 0.0)
+    second.until = 0.0  # a minute has passed
     assert commands.json_of(*ask) is None and commands._runs[ask] is not second
+
+
+def test_a_result_is_kept_for_its_first_reader(commands: Processes, ask: tuple[str, ...]) -> None:
+    commands.start(*ask).result(30)
+    unread = until(lambda: (kept := commands._runs[ask].until) < math.inf and kept)
+    assert commands.json_of(*ask) == {"n": 1} and commands._runs[ask].until < unread
 
 
 def test_what_runs_is_not_started_again(commands: Processes) -> None:
     commands.start(*ENDLESS)
     run = commands._runs[ENDLESS]
-    commands.start(*ENDLESS)
-    assert commands._runs[ENDLESS] is run
+    assert commands.start(*ENDLESS) is run.future
+    assert commands._runs[ENDLESS] is run and commands.state_of(ENDLESS[0]) == ("running", "")
 
 
 def test_a_command_that_fails_says_why(commands: Processes, ask: tuple[str, ...]) -> None:
