@@ -19,8 +19,10 @@ YES = {"yes", "y", "true", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim
 NO = {"no", "n", "false", "f", "0", "0.0", "off", "nein", "non", "não"}
 ID_NAME = re.compile(
     r"(^|_)(ids?|uuid|guid|key|phone|email|msisdn|iban|clientnum)(_|$)|^account$|"
-    r"(account|customer|client|user|member|employee|subscriber|contract|policy|kunden)_?(no|nr|num|number|nummer)$"
+    r"(account|customer|client|user|kunden)_?(no|nr|num|number|nummer)$"
 )
+# a number of each, or how many there are
+OR_COUNT = re.compile(r"(member|employee|subscriber|contract|policy)_?(no|nr|num|number)$")
 CODE_NAME = re.compile(
     r"(^|_)(zip|zip_?code|post_?code|postal|pin_?code|branch|area_code|state_code|region_code|code|store)(_|$)"
 )
@@ -182,7 +184,7 @@ def missing_number(cells: pd.Series, numbers: pd.Series) -> str:
     """A frequent -1 or -999 below numbers from 0 on, or 999 far above all others, as it is written."""
     counts = numbers.value_counts()
     ends = counts[counts >= MARKED * len(numbers)].index.intersection([numbers.min(), numbers.max()])
-    for number in ends if len(counts) > FEW else ():
+    for number in ends if len(counts) > 3 else ():  # -1, 0 and 1 are a scale
         others = counts.index[counts.index != number]
         is_below = others.min() >= 0 and bool(re.fullmatch(r"-(1|9+)", as_text(number)))
         is_above = others.max() < number / 3 and bool(re.fullmatch(r"99+", as_text(number)))
@@ -204,19 +206,26 @@ def is_row_number(cells: pd.Series) -> bool:
 def looks_like_id(cells: pd.Series, name: str) -> bool:
     """Complete and distinct in every row: whole numbers of the same length, texts in a table long enough to tell, or
     called like an id."""
-    if cells.isna().any() or cells.duplicated().any() or date_formats(cells):
+    if cells.isna().any() or cells.duplicated().any():
+        return False
+    is_called = bool(ID_NAME.search(name) or OR_COUNT.search(name))
+    if not is_called and date_formats(cells):
         return False
     if is_number(cells):
         if not cells.str.fullmatch(WHOLE).all():
             return False
         lengths, numbers = cells.str.removesuffix(".0").str.len(), cells.astype("float64")
-        # incomes of some hundred people may all differ; by chance so many of one range would not, nor would they rise
+        # incomes of some hundred people may all differ; by chance so many of one range would not
         twice = len(cells) ** 2 / (2 * (numbers.max() - numbers.min() + 1))
         alike = lengths.min() == lengths.max() and (lengths.max() >= 8 or twice >= UNLIKELY)
-        return bool(ID_NAME.search(name) or (len(cells) >= ENOUGH and (alike or numbers.is_monotonic_increasing)))
-    return bool(ID_NAME.search(name)) or (
-        len(cells) > LEVELS and number_format(cells) is None and not almost_numbers(cells)
-    )
+        return is_called or (len(cells) >= ENOUGH and bool(alike))
+    return is_called or (len(cells) > LEVELS and number_format(cells) is None and not almost_numbers(cells))
+
+
+def rises(cells: pd.Series) -> bool:
+    """Whole numbers that rise from row to row: an id, unless the table is sorted by them."""
+    whole = len(cells) >= ENOUGH and not cells.isna().any() and bool(cells.str.fullmatch(WHOLE).all())
+    return whole and bool((cells.astype("float64").diff().iloc[1:] > 0).all()) and not date_formats(cells)
 
 
 def names_several_rows(cells: pd.Series, name: str) -> bool:

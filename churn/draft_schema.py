@@ -25,6 +25,7 @@ from churn.draft_columns import (
     looks_like_id,
     names_several_rows,
     one_or_all,
+    rises,
 )
 from churn.formats import newest, number_format
 from churn.params import closest
@@ -48,7 +49,7 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
     if target not in raw:
         near = closest(target, list(raw.columns))
         raise InputError(f"the table has no column '{target}'{near}; it has {list(raw.columns)[:8]}")
-    texts = pd.DataFrame({header: as_texts(raw[header], ()) for header in raw})
+    texts = pd.DataFrame({header: as_texts(raw[header], ()) for header in raw}).reset_index(drop=True)
     markers, missing_remark = missing_markers(texts, target)
     texts = pd.DataFrame({header: as_texts(texts[header], markers) for header in texts})
     headers = [str(header) for header in texts]
@@ -56,11 +57,15 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
 
     outcome, left_out, outcome_remark = draft_target(texts[target], names[target])
     churned = typed(texts[target].where(~texts[target].isin(left_out)), Target(**outcome))[0].astype("Float64")
-    numbered = {header for header in headers if is_row_number(texts[header])}
-    known = texts[churned.notna()]  # what load leaves in
-    once = known.drop_duplicates()
+    has_unknown = bool(texts[target].isna().any())
+    texts = texts.dropna(how="all")  # a last line of blanks is no customer, also where it has a row number
+    numbered = [header for header in headers if is_row_number(texts[header])]
+    texts = texts.dropna(how="all", subset=[header for header in headers if header not in numbered])
+    churned = churned[texts.index]
+    once = texts.drop_duplicates()
     others = [header for header in headers if header != target and header not in numbered]
     ids = [header for header in others if looks_like_id(once[header], names[header])]
+    ids = ids or [header for header in others if rises(once[header])][:1]
     ids.sort(key=lambda header: not ID_NAME.search(names[header]))
     repeated = [] if ids else [header for header in others if names_several_rows(once[header], names[header])][:1]
     # a column that is no id after all: the name is the customer's own in requests
@@ -71,8 +76,7 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
     late: set[str] = set()
     for header in headers:
         if header not in (target, *ids, *repeated):
-            cells = (texts if header in numbered else known)[header]
-            column = draft_column(cells, names[header], churned.loc[cells.index])
+            column = draft_column(texts[header], names[header], churned)
             if column.entry.get("type") == "date":
                 dates[header] = column.entry.get("format")
                 late |= {header} if column.is_late else set()
@@ -91,10 +95,10 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
         for h in repeated
     ]
     # the day that a customer left is later than the table's
-    day = newest(known, {header: format for header, format in dates.items() if header not in late} or dates)
+    day = newest(texts, {header: format for header, format in dates.items() if header not in late} or dates)
     return "\n".join(
         [
-            f"# Drafted from a table of {len(texts)} rows and {len(headers)} columns. Go through the marks `decide:`,",
+            f"# Drafted from a table of {len(raw)} rows and {len(headers)} columns. Go through the marks `decide:`,",
             "# then remove them; docs/own_table.md says what each key means. What an offer costs and brings stands in",
             "# params.yaml under profit, by default for a telecom operator: state your own.",
             *(f"# decide: {note}" for note in (*notes, *copies_note(once.drop(columns=[*ids, *repeated])))),
@@ -102,7 +106,7 @@ def draft(raw: pd.DataFrame, target: str, notes: Sequence[str] = ()) -> str:
             f"target: {flow(outcome)}{comment(outcome_remark)}",
             *([f'as_of: "{day or "2000-01-01"}"{comment(AS_OF_REMARK)}'] if dates else []),
             f"missing: {flow(['', *markers])}{comment(missing_remark)}",
-            *leave_out_lines(target, left_out, bool(texts[target].isna().any())),
+            *leave_out_lines(target, left_out, has_unknown),
             *(["drop:", *lines["drop"]] if lines["drop"] else []),
             "columns:",
             *lines["columns"],
@@ -180,9 +184,10 @@ def missing_markers(texts: pd.DataFrame, target: str) -> tuple[tuple[str, ...], 
             sure |= set(values[marks])
         elif marks.any():
             remarks.append(f"{', '.join(map(repr, sorted(values[marks])))} in column {header!r}")
-    # a marker holds for every column: of the outcomes only a third one may go missing
+    # a marker holds for every column: of the outcomes one may go missing where words say which others left and stayed
     outcomes = set(texts[target].dropna())
-    markers = tuple(sorted(sure if len(outcomes - sure) > 1 else sure - outcomes))
+    words = {outcome.casefold() for outcome in outcomes - sure}
+    markers = tuple(sorted(sure if words & (LEFT | YES) and words & (STAYED | NO) else sure - outcomes))
     return markers, f"decide: does it mean missing too? {'; '.join(remarks)}" if remarks else ""
 
 

@@ -37,8 +37,9 @@ def alternatives(path: Path, options: Options, headers: list[str]) -> Iterator[O
         from openpyxl import load_workbook  # a fifth of a second
 
         # all first rows first: a data dictionary names the headers, too, one in a row
+        names = load_workbook(path, read_only=True).sheetnames
         for row in range(6):
-            for name in load_workbook(path, read_only=True).sheetnames:
+            for name in names:
                 yield {"sheet_name": name} | ({"header": row} if row else {})
     elif ".csv" in path.name.lower() or path.suffix.lower() in {".txt", ".tsv"}:
         for row in range(6):

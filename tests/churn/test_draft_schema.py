@@ -102,6 +102,10 @@ MARKS: dict[str, tuple[Any, str]] = {
         np.where(ROW % 8, ROW % 28, -1),
         "type: number}  # -1 to 27; decide: does -1 mean missing? then list it under missing:",
     ),
+    "99 among few": (
+        np.where(ROW % 8, ROW % 5 + 1, 99),
+        "type: number, min: 0}  # 1 to 99; decide: does 99 mean missing? then list it under missing:",
+    ),
     "99999.0 for missing ones": (
         np.where(ROW % 8, ROW % 28, 99999.0).astype(str),
         "type: number, min: 0}  # 0 to 99999; decide: does 99999.0 mean missing?",
@@ -242,9 +246,41 @@ def test_numbers_that_happen_to_be_distinct_are_no_id() -> None:
     assert drafted(table(Balance=ROW * 1.5, Salary=EVERY)).id is None
 
 
-def test_whole_numbers_that_rise_from_row_to_row_are_an_id() -> None:
+def test_whole_numbers_that_rise_from_row_to_row_are_an_id_where_there_is_no_other() -> None:
     schema = drafted(table(Nr=ROW * 3 + ROW % 2))
     assert schema.id is not None and schema.id.source == ("Nr",)
+    schema = drafted(table(customer_id=[f"c{i}" for i in ROW], Salary=ROW * 3 + ROW % 2))
+    assert schema.column("salary").type == "number"
+
+
+def test_how_many_employees_there_are_is_no_id() -> None:
+    assert drafted(table(employee_number=ROW // 2 * 7)).id is None
+
+
+def test_an_id_that_could_be_dates_of_eight_digits_is_an_id() -> None:
+    day = pd.date_range("2023-01-01", periods=ROWS).strftime("%Y%m%d")
+    schema = drafted(table(customer_id=day))
+    assert schema.id is not None and not schema.id.repeats
+
+
+def test_a_marker_takes_no_outcome_away_unless_words_say_who_left_and_who_stayed() -> None:
+    kinds = np.array(["None", "None", "None", "Voluntary", "Involuntary"])
+    visits = np.where(ROW % 7, ROW % 11, "None")
+    schema = drafted(table(Churn=kinds[ROW % 5], Visits=visits))
+    assert (schema.target.positive, schema.target.negative) == (("Involuntary",), ("None", "Voluntary"))
+    left_out = np.array(["Yes", "No", "None"])
+    assert [rule.values for rule in drafted(table(Churn=left_out[ROW % 3], Visits=visits)).leave_out] == [("",)]
+
+
+def test_what_only_customers_without_an_outcome_lack_may_be_missing() -> None:
+    raw = table(Churn=np.array(["Yes", "No", ""])[ROW % 3], Bill=np.where(ROW % 3 == 2, "", "20.5"))
+    assert drafted(raw).column("bill").nullable
+
+
+def test_row_numbers_stay_such_above_a_last_line_of_blanks() -> None:
+    raw = table(Row=ROW)
+    raw.loc[ROWS] = ""
+    assert drafted(raw).dropped == {"Row": "row numbers"}
 
 
 def test_an_id_in_several_rows_is_one_that_repeats() -> None:
