@@ -36,7 +36,8 @@ repro: setup ## run the stages that are stale (dvc repro)
 	dvc repro
 
 serve: setup ## serve the champion on http://127.0.0.1:8000 (adds models/release to the store; the first one is promoted)
-	python -m serve.releases add models/release $$(test -e $(RELEASES)/state.json || echo --promote) --reason "make serve"
+	test -e $(RELEASES)/state.json -a ! -e models/release || \
+	  python -m serve.releases add models/release $$(test -e $(RELEASES)/state.json || echo --promote) --reason "make serve"
 	uvicorn serve.app:app --port $(PORT)
 
 demo: setup ## the closed loop in minutes, told step by step: drift, retraining, promotion, rollback
