@@ -23,7 +23,7 @@ TELCO = ROOT / "../shared/data/telco_customer_churn.csv"
 
 
 def command(folder: Path, *words: str, timeout: float = 300, status: int | None = 0, **more: str) -> str:
-    """stdout and stderr of a command in `folder`, which must end with exit status `status` (None: any but 0)."""
+    """stdout and stderr of a command in `folder`, which must end with exit status `status` (None: any of a failure)."""
     with TemporaryFile("a+") as output:  # no pipe: workers that a command leaves behind would keep it open
         try:
             done = subprocess.run(

@@ -84,7 +84,7 @@ def test_axe_finds_nothing_on_any_page(width: str, visit: Callable[..., Any], ad
     page = visit("/", viewport=view, bypass_csp=True, device_scale_factor=2)
     found = {}
     for address in addresses:
-        page.goto(address)
+        page.goto(address, timeout=120_000)  # commands run one after the other
         found[address] = faults(page)
     assert not {address: rules for address, rules in found.items() if rules}
 
@@ -92,7 +92,7 @@ def test_axe_finds_nothing_on_any_page(width: str, visit: Callable[..., Any], ad
 def test_every_page_can_be_read_without_scripts(visit: Callable[..., Any], addresses: list[str]) -> None:
     page = visit("/", java_script_enabled=False)
     for address in addresses:
-        page.goto(address)
+        page.goto(address, timeout=120_000)
         assert page.locator("h1").count() == 1, address
         for summary in page.locator("summary").all():
             if summary.is_visible():

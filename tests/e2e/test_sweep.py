@@ -27,8 +27,10 @@ def swept(clone: Path) -> Path:
     finally:
         command(clone, "dvc", "queue", "stop", "--kill")
         for path in (clone / ".dvc/tmp/exps/celery").glob("dvc-exp-worker-*.pid"):
-            with suppress(ProcessLookupError):  # a worker may miss the word to stop: celery's folder drops messages
-                os.kill(int(path.read_text()), signal.SIGTERM)
+            process = Path("/proc", path.read_text(), "cmdline")
+            with suppress(OSError):  # a worker may miss the word to stop: celery's folder drops messages
+                if b"queue-worker" in process.read_bytes():
+                    os.kill(int(path.read_text()), signal.SIGTERM)
     return clone
 
 
