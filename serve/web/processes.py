@@ -90,7 +90,7 @@ class Processes:
             run = self._runs[command] = Run(self._one.submit(self._work, command))
 
         def end(_: Future[str]) -> None:
-            run.until = time.monotonic() + 5 * KEPT_SECONDS
+            run.until = min(run.until, time.monotonic() + 5 * KEPT_SECONDS)  # a reader may have come first
 
         run.future.add_done_callback(end)
         return run
