@@ -175,7 +175,7 @@ def is_unordered(numbers: pd.Series, churned: pd.Series) -> bool:
     if len(levels) < 3 or y.std() == 0:
         return False
     rates = np.bincount(place, y) / sizes
-    fits = [isotonic_regression(rates, weights=sizes, increasing=rises).x for rises in (True, False)]
+    fits = [isotonic_regression(rates, weights=sizes, increasing=is_up).x for is_up in (True, False)]
     off = min(((rates - fit) ** 2 @ sizes) / y.var() for fit in fits)
     return bool(off > OFF * len(y) and chi2.sf(off, len(levels) - 2) < BY_CHANCE)
 
